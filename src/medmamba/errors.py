@@ -1,0 +1,17 @@
+"""The one kind of error that is the user's to mend."""
+
+
+class InputError(ValueError):
+    """Something that was given cannot be used.
+
+    The message is one sentence: what came, what was expected, what to do. The command line prints it and exits with
+    code 2, before anything was started or written.
+    """
+
+
+def suggest(word: str, options: "list[str] | tuple[str, ...]") -> str:
+    """`; did you mean 'x'?` when one of `options` is close to `word`, else an empty string."""
+    import difflib
+
+    close = difflib.get_close_matches(word, options, n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,71 @@
+"""What a model is asked: how scores become probabilities, what the loss is, how a decision is made.
+
+Everything that depends on the task (binary, multi-class, multi-label, ordinal) is decided here.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Task(StrEnum):
+    """A kind of classification.
+
+    Binary, multi-class and ordinal models give one logit a class and a softmax over them (a binary model has two, so
+    that either class can be explained); a multi-label model gives one independent logit a label. Ordinal classes have
+    an order, but are trained and scored as MedMNIST does, like multi-class ones (Yang et al. 2023).
+    """
+
+    BINARY = "binary"
+    MULTICLASS = "multi-class"
+    MULTILABEL = "multi-label"
+    ORDINAL = "ordinal"
+
+
+def probabilities(task: Task, logits: Tensor) -> Tensor:
+    """Turn logits (n, classes) into probabilities (n, classes): a sigmoid each for multi-label, else a softmax."""
+    logits = logits.float()
+    return logits.sigmoid() if task is Task.MULTILABEL else logits.softmax(dim=-1)
+
+
+def loss(task: Task, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+    """Loss of each image, (n,).
+
+    Args:
+        task: Decides between cross-entropy and the mean over labels of the binary cross-entropy.
+        logits: (n, classes).
+        targets: Class indices (n,), int64; for multi-label 0 or 1, (n, classes).
+        label_smoothing: Share of the target spread evenly, 0 to 1; ignored by multi-label.
+    """
+    import torch.nn.functional as F
+
+    logits = logits.float()
+    if task is Task.MULTILABEL:
+        return F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(dim=-1)
+    return F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+
+
+def decide(task: Task, probabilities: np.ndarray, *, threshold: float = 0.5, positive: int = 1) -> np.ndarray:
+    """Turn probabilities (n, classes) into decisions.
+
+    Args:
+        task: Decides the rule.
+        probabilities: (n, classes), each in [0, 1].
+        threshold: A binary model answers its positive class from this probability on; a multi-label model gives every
+            label from it on. Multi-class and ordinal models answer the most probable class.
+        positive: Index of the positive class of a binary task.
+
+    Returns:
+        Class indices (n,), int64; for multi-label 0 or 1, (n, classes), int64.
+    """
+    if task is Task.MULTILABEL:
+        return (probabilities >= threshold).astype(np.int64)
+    if task is Task.BINARY:
+        return np.where(probabilities[:, positive] >= threshold, positive, 1 - positive).astype(np.int64)
+    return probabilities.argmax(axis=1).astype(np.int64)
