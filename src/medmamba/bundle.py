@@ -1,0 +1,213 @@
+"""The folder that `train` writes and every other verb reads: weights, and all that is needed to use them rightly.
+
+`bundle.json` names the model, the classes in order, the preprocessing, the task and where all of it came from;
+`weights.safetensors` holds the tensors; `card.md` says the same in words. Nothing in it is a pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medmamba.card import card
+from medmamba.data.preprocessing import Preprocessing
+from medmamba.errors import InputError, suggest
+from medmamba.tasks import Task
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+FORMAT = 1
+DESCRIPTION = "bundle.json"
+WEIGHTS = "weights.safetensors"
+CARD = "card.md"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a set of weights is and how it is used.
+
+    Attributes:
+        model: Name in timm's registry.
+        model_args: More arguments of `create_model`, as JSON takes them.
+        task: Decides activation, decision rule and metrics.
+        classes: Class names; output i of the model belongs to `classes[i]`.
+        positive: Index of the positive class of a binary task.
+        threshold: Probability from which a binary or multi-label model answers yes, 0 to 1.
+        preprocessing: How pixels reach the model.
+        provenance: Where the weights came from; every entry may be missing.
+    """
+
+    model: str
+    task: Task
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    model_args: dict[str, Any] = field(default_factory=dict)
+    positive: int = 1
+    threshold: float = 0.5
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not self.classes or len(set(self.classes)) != len(self.classes):
+            raise InputError(
+                f"the classes {list(self.classes)} are none or repeat; a bundle needs distinct class names"
+            )
+        if not 0 <= self.positive < max(2, len(self.classes)):
+            raise InputError(f"positive class {self.positive} is none of the {len(self.classes)} classes")
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"threshold {self.threshold} is no probability; expected 0 to 1")
+
+    def build_model(self) -> nn.Module:
+        """A model of this description with fresh weights, drawn from torch's global generator."""
+        from medmamba.models import create_model
+
+        size = (self.preprocessing.height, self.preprocessing.width)
+        return create_model(
+            self.model, len(self.classes), in_chans=self.preprocessing.channels, image_size=size, **self.model_args
+        )
+
+    def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
+        """Write description, weights and card into a folder, which is made if needed; each file is replaced whole."""
+        from safetensors.torch import save
+
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+        write_atomically(folder / WEIGHTS, save(tensors))
+        self.save_description(folder)
+
+    def save_description(self, folder: str | os.PathLike[str]) -> None:
+        """Write `bundle.json` and `card.md` alone, for weights that are there already."""
+        write_json(Path(folder) / DESCRIPTION, self.to_dict())
+        write_atomically(Path(folder) / CARD, card(self).encode())
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `bundle.json` holds."""
+        entries = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        changed = {
+            "classes": list(self.classes),
+            "task": self.task.value,
+            "preprocessing": self.preprocessing.to_dict(),
+        }
+        return {"format": FORMAT} | entries | changed
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Bundle:
+        """The inverse of `to_dict`.
+
+        Raises:
+            InputError: An entry is missing, unknown or impossible, or the format is a newer one.
+        """
+        entries = dict(entries)
+        version = entries.pop("format", "unknown")
+        if version != FORMAT:
+            raise InputError(
+                f"this is a bundle of format {version}, this version reads format {FORMAT}; update medmamba"
+            )
+        known = {entry.name for entry in fields(cls)}
+        if wrong := sorted(known.symmetric_difference(entries)):
+            raise InputError(
+                f"the entries {', '.join(wrong)} are missing or unknown; expected {', '.join(sorted(known))}"
+            )
+        tasks = tuple(task.value for task in Task)
+        if entries["task"] not in tasks:
+            raise InputError(f"there is no task {entries['task']!r}{suggest(str(entries['task']), tasks)}")
+        entries["task"] = Task(entries["task"])
+        entries["classes"] = tuple(entries["classes"])
+        entries["preprocessing"] = Preprocessing.from_dict(entries["preprocessing"])
+        return cls(**entries)
+
+
+def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
+    """Read the description of a bundle; the weights are not touched.
+
+    Raises:
+        InputError: The folder is missing, is no bundle, or its description is damaged.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError(f"there is no folder {folder}; give the folder that train wrote")
+    path = folder / DESCRIPTION
+    if not path.is_file():
+        raise InputError(f"{folder} is no trained model: it holds no {DESCRIPTION}; give the folder that train wrote")
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(entries, dict):
+            raise InputError(f"it holds a {type(entries).__name__}, not an object")
+        return Bundle.from_dict(entries)
+    except (ValueError, TypeError, AttributeError) as reason:
+        raise InputError(f"{path} cannot be used: {reason}") from None
+
+
+def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> nn.Module:
+    """The model of a bundle with its weights, on the CPU, in evaluation mode.
+
+    Args:
+        folder: A bundle.
+        bundle: Its description, if it has been read already.
+
+    Raises:
+        InputError: The folder is no bundle, or its weights do not fit its description.
+    """
+    bundle = bundle or load_bundle(folder)
+    state = read_weights(folder)
+    model = bundle.build_model()
+    check_state(state, model.state_dict(), what=str(Path(folder) / WEIGHTS))
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """The tensors of a bundle by name, on the CPU.
+
+    Raises:
+        InputError: The file is missing or damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    path = Path(folder) / WEIGHTS
+    if not path.is_file():
+        raise InputError(f"{folder} has no {WEIGHTS}; the bundle is incomplete, train again or copy it again")
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as reason:
+        raise InputError(f"{path} is damaged ({reason}); copy it again or train again") from None
+
+
+def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, what: str) -> None:
+    """Raise `InputError` with counts and a first example unless names and shapes of the tensors are those expected."""
+    missing = [name for name in expected if name not in state]
+    unexpected = [name for name in state if name not in expected]
+    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
+    faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    if any(faults.values()):
+        counts = ", ".join(f"{len(names)} {fault} ({names[0]})" for fault, names in faults.items() if names)
+        raise InputError(f"{what} does not fit the model: of {len(expected)} tensors expected, {counts}")
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Replace a file whole: whoever reads it, whenever this process dies, finds the old content or the new."""
+    path = Path(path)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)  # mkstemp makes it private, a run is for colleagues too
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_json(path: str | os.PathLike[str], entries: Any) -> None:
+    """Write JSON that any reader takes (no NaN), replacing the file whole."""
+    text = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False, default=str)
+    write_atomically(path, (text + "\n").encode())

@@ -1,0 +1,136 @@
+"""What every source of images becomes: a `Dataset` of splits, each an `ImageSet` of pixels, targets and patients."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medmamba.data.reading import read_image
+from medmamba.errors import InputError, suggest
+from medmamba.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """The images of one split, in a fixed order. Files are read one by one when asked for.
+
+    Attributes:
+        names: What each image is called in tables: its path relative to the data, or `train/17` in an array.
+        targets: Class indices (n,), int64; for a multi-label task 0 or 1, (n, classes), int64.
+        groups: Patient of each image, or None where patients are unknown.
+        files: Path of each image, or None if they stand in `array`.
+        array: (n, h, w) or (n, h, w, 3), uint8, or None if they stand in `files`.
+    """
+
+    names: tuple[str, ...]
+    targets: np.ndarray
+    groups: tuple[str, ...] | None = None
+    files: tuple[Path, ...] | None = None
+    array: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if (self.files is None) == (self.array is None):
+            raise ValueError("an image set has either files or an array, and not both")
+        columns = {"targets": self.targets, "groups": self.groups, "files": self.files, "array": self.array}
+        for name, column in columns.items():
+            if column is not None and len(column) != len(self.names):
+                raise ValueError(f"{len(self.names)} names but {len(column)} {name}")
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, index: int) -> np.ndarray:
+        """Pixels of one image, uint8, (h, w) if grey or (h, w, 3) if RGB.
+
+        Raises:
+            InputError: The file cannot be read; the message names it.
+        """
+        if self.array is not None:
+            return np.asarray(self.array[index])
+        assert self.files is not None
+        return read_image(self.files[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Images with labels in splits. Nothing of a split is touched before `split` asks for it.
+
+    Attributes:
+        name: What the data is called in reports.
+        task: What is asked of a model.
+        classes: Class names; a target is an index into them.
+        splits: How to open each split: `train`, `val`, `test`, or fewer.
+        positive: Index of the positive class of a binary task.
+        notes: Sentences worth telling the user.
+        size: (h, w) where all images share it by construction, else None.
+        made_splits: Names of the splits that were cut here, from the seed, because the data came without them.
+    """
+
+    name: str
+    task: Task
+    classes: tuple[str, ...]
+    splits: Mapping[str, Callable[[], ImageSet]]
+    positive: int
+    notes: tuple[str, ...] = ()
+    size: tuple[int, int] | None = None
+    made_splits: tuple[str, ...] = ()
+
+    def split(self, name: str) -> ImageSet:
+        """Open one split.
+
+        Raises:
+            InputError: There is no such split; the message names those there are.
+        """
+        if name not in self.splits:
+            there = ", ".join(self.splits)
+            raise InputError(f"{self.name} has no split {name!r}, only {there}{suggest(name, tuple(self.splits))}")
+        return self.splits[name]()
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the names and targets of train and val: the same data and splits give the same 64 digits.
+
+        The test split and the pixels are not read.
+        """
+        digest = hashlib.sha256("\0".join(self.classes).encode())
+        for name in ("train", "val"):
+            if name in self.splits:
+                images = self.split(name)
+                digest.update("\0".join(("", name, *images.names)).encode())
+                digest.update(np.ascontiguousarray(images.targets, dtype="<i8").tobytes())
+        return digest.hexdigest()
+
+    def write_splits(self, path: str | os.PathLike[str]) -> None:
+        """Write a table file,label,split[,group] of all splits, which `open_data` takes again. Files only.
+
+        Paths in it are absolute, so that it may lie anywhere; the labels of a multi-label task are joined by `|`.
+        """
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+        try:
+            with temporary.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(self._table())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _table(self) -> Iterator[list[str]]:
+        opened = {name: self.split(name) for name in self.splits}
+        grouped = any(images.groups is not None for images in opened.values())
+        yield ["file", "label", "split"] + ["group"] * grouped
+        for name, images in opened.items():
+            if images.files is None:
+                raise ValueError(f"the images of {self.name} are no files, their splits cannot be a table")
+            for row, file in enumerate(images.files):
+                group = [images.groups[row]] if images.groups is not None else []
+                yield [os.path.abspath(file), self._label(images.targets[row]), name, *group]
+
+    def _label(self, target: np.ndarray) -> str:
+        if self.task is Task.MULTILABEL:
+            return "|".join(self.classes[index] for index in np.flatnonzero(target))
+        return self.classes[int(target)]

@@ -1,0 +1,124 @@
+"""The one door to data: whatever a user names becomes a `Dataset`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from medmamba.data import folders, medmnist, phantoms, tables
+from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.data.listing import Listing, few, make_dataset, with_note
+from medmamba.errors import InputError, suggest
+from medmamba.tasks import Task
+
+
+def open_data(
+    spec: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    group_column: str | None = None,
+    seed: int = 0,
+    classes: tuple[str, ...] | None = None,
+) -> Dataset:
+    """Open images with labels.
+
+    Args:
+        spec: A folder of class folders (with or without train, val and test); a CSV or TSV table; a folder that holds
+            one of splits.csv and labels.csv; a MedMNIST `.npz`; the name of a MedMNIST set (`breastmnist`,
+            `breastmnist@64`); or `phantoms`, `phantoms:N`. A name goes before a folder called the same: write
+            `./breastmnist` for the folder.
+        task: `binary`, `multi-class`, `multi-label` or `ordinal`; None lets the data decide.
+        group_column: The patient column of a table, if it is not called patient or group.
+        seed: Decides the splits that are missing, and the phantoms.
+        classes: The class order of a trained model; labels are mapped to it by name. None sorts class names as text
+            (`0, 1, 10, 2`); a MedMNIST file keeps its own order.
+
+    Raises:
+        InputError: The data cannot be used; the message says what to do.
+    """
+    asked = parse_task(task)
+    text = os.fspath(spec)
+    is_array = text.split(":")[0] == "phantoms" or medmnist.parse_name(text) or text.lower().endswith(".npz")
+    if group_column is not None and is_array:
+        raise InputError(f"{text} is no table, so it has no column {group_column!r}; leave the patient column out")
+    if text == "phantoms" or text.startswith("phantoms:"):
+        data = phantoms.open_phantoms(text, seed=seed)
+    elif named := medmnist.parse_name(text):
+        data = medmnist.open_named(*named, task=asked)
+    elif Path(text).suffix.lower() == ".npz":
+        data = medmnist.open_npz(_existing(text), task=asked)
+    else:
+        listing = _listing(_existing(text), group_column, trained=classes is not None)
+        return make_dataset(listing, task=asked, classes=classes, seed=seed)
+    return data if classes is None else reorder(data, classes)
+
+
+def parse_task(task: str | None) -> Task | None:
+    """The task of that name.
+
+    Raises:
+        InputError: There is none.
+    """
+    if task is None:
+        return None
+    names = tuple(member.value for member in Task)
+    if task not in names:
+        raise InputError(f"there is no task {task!r}{suggest(task, names)}; choose one of {', '.join(names)}")
+    return Task(task)
+
+
+def _existing(text: str) -> Path:
+    path = Path(text)
+    if not path.exists():
+        names = ("phantoms", *medmnist.MEDMNIST)
+        raise InputError(f"{text} is no file, no folder and no data set's name{suggest(text, names)}; check the path")
+    return path
+
+
+def _listing(path: Path, group_column: str | None, *, trained: bool) -> Listing:
+    if path.is_file():
+        if path.suffix.lower() not in tables.EXTENSIONS:
+            raise InputError(f"{path} is no data set; expected a folder, a .csv or .tsv table, or a MedMNIST .npz")
+        return tables.read_table(path, group_column=group_column)
+    there = [name for name in tables.FOLDER_TABLES if (path / name).is_file()]
+    if len(there) > 1:
+        raise InputError(f"{path} holds both {' and '.join(there)}; name the table to use")
+    if there:
+        listing = tables.read_table(path / there[0], group_column=group_column)
+        return with_note(listing, f"labels are those of {there[0]} in the folder")
+    if group_column is not None:
+        raise InputError(f"{path} is a folder without a table, so it has no column {group_column!r}; name a table")
+    return folders.read_folder(path, allow_empty=trained)
+
+
+def reorder(data: Dataset, classes: tuple[str, ...]) -> Dataset:
+    """The same data with targets that index `classes`, matched by name.
+
+    Raises:
+        InputError: The data has a class that is not among `classes`.
+    """
+    extra = [name for name in data.classes if name not in classes]
+    if extra:
+        raise InputError(
+            f"{data.name} has classes that the trained model does not know: {few(extra)}; it knows {few(classes)}"
+        )
+    if data.classes == classes:
+        return data
+    splits = {name: partial(_reordered, opener, data.classes, classes) for name, opener in data.splits.items()}
+    positive = classes.index(data.classes[data.positive])
+    return replace(data, classes=classes, splits=splits, positive=positive)
+
+
+def _reordered(opener: Callable[[], ImageSet], old: tuple[str, ...], new: tuple[str, ...]) -> ImageSet:
+    images = opener()
+    index = np.array([new.index(name) for name in old])
+    if images.targets.ndim == 1:
+        return replace(images, targets=index[images.targets])
+    targets = np.zeros((len(images), len(new)), dtype=np.int64)
+    targets[:, index] = images.targets
+    return replace(images, targets=targets)

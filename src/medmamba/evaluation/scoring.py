@@ -1,0 +1,166 @@
+"""Score a split with a trained model, and write down all that was found."""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medmamba import __version__
+from medmamba.bundle import Bundle, write_atomically, write_json
+from medmamba.data import Dataset, open_data
+from medmamba.data.dataset import ImageSet
+from medmamba.errors import InputError
+from medmamba.evaluation import plots
+from medmamba.evaluation.complexity import complexity
+from medmamba.metrics import summarise
+from medmamba.tasks import Task, decide
+
+if TYPE_CHECKING:
+    from medmamba.predictor import Classifier
+
+logger = logging.getLogger(__name__)
+
+
+def evaluate(
+    classifier: Classifier,
+    data: Dataset | str | os.PathLike[str],
+    split: str = "test",
+    *,
+    out: str | os.PathLike[str],
+    batch_size: int = 64,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Any]:
+    """Evaluate a classifier on one split.
+
+    Args:
+        classifier: A trained model, from `medmamba.load`.
+        data: What to evaluate on, opened with the classifier's classes; or what `open_data` takes.
+        split: Name of the split.
+        out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png` and `roc.png`; made if
+            needed. Files of these names in it are replaced, each whole.
+        batch_size: Images that go through the model at once; changes speed and memory, not the figures.
+        resamples: Bootstrap draws; 0 leaves the intervals out.
+        seed: Of the bootstrap.
+        progress: Called with (images done, images in all) after each batch.
+
+    Returns:
+        What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `data` (`name`, `split`, `notes`); `model`
+        (`name`, `preprocessing`, `trained_on` with name and fingerprint, and the keys of `complexity`); `made`
+        (`date`, `device`, `backend`, `batch_size`, `versions`).
+
+    Raises:
+        InputError: The data has other classes or another task than the model, has no such split or no image in it, an
+            image cannot be read, or the plots cannot be drawn. Nothing is written then.
+    """
+    plots.require_matplotlib()
+    if resamples < 0:
+        raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
+    bundle, out = classifier.bundle, Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder to write to")
+    if not isinstance(data, Dataset):
+        data = open_data(data, task=str(bundle.task), classes=bundle.classes)
+    check_fit(bundle, data)
+    images = data.split(split)
+    if len(images) == 0:
+        raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
+    logger.info("scoring %d images of the split %s of %s", len(images), split, data.name)
+    scores = classifier.scores(images, batch_size=batch_size, progress=progress)
+    summary = _measure(bundle, images, scores, resamples, seed)
+    report = summary | {
+        "data": {"name": data.name, "split": split, "notes": list(data.notes)},
+        "model": _about_model(classifier),
+        "made": _about_run(classifier, batch_size),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
+    write_atomically(out / "confusion_matrix.png", plots.confusion_matrix(summary))
+    write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
+    write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
+    return report
+
+
+def check_fit(bundle: Bundle, data: Dataset) -> None:
+    """Refuse data that asks something else than the model answers: InputError names the classes."""
+    if extra := [name for name in data.classes if name not in bundle.classes]:
+        raise InputError(
+            f"{data.name} has classes that the model does not know: {', '.join(map(repr, extra))}; "
+            f"it was trained on {', '.join(map(repr, bundle.classes))}"
+        )
+    if tuple(data.classes) != tuple(bundle.classes):
+        raise InputError(
+            f"{data.name} was opened with the classes {', '.join(map(repr, data.classes))}, the model has "
+            f"{', '.join(map(repr, bundle.classes))} in this order; open it with classes=classifier.classes"
+        )
+    if (data.task is Task.MULTILABEL) != (bundle.task is Task.MULTILABEL):
+        raise InputError(f"{data.name} is a {data.task} data set, the model answers a {bundle.task} task")
+
+
+def scores_table(bundle: Bundle, images: ImageSet, scores: np.ndarray) -> str:
+    """CSV text, a row an image: file, label, prediction, the probability of each class, and the group where known.
+
+    Labels of a multi-label task are joined by `|`. Probabilities have all their digits, so that every figure can be
+    computed again from the table alone.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", "prediction", *bundle.classes, *["group"] * (images.groups is not None)])
+    decisions = decide(bundle.task, scores, threshold=bundle.threshold, positive=bundle.positive)
+    for row, name in enumerate(images.names):
+        group = [] if images.groups is None else [images.groups[row]]
+        label, prediction = (_named(bundle, target[row]) for target in (images.targets, decisions))
+        writer.writerow([name, label, prediction, *map(repr, scores[row].tolist()), *group])
+    return text.getvalue()
+
+
+def _named(bundle: Bundle, target: np.ndarray) -> str:
+    if bundle.task is Task.MULTILABEL:
+        return "|".join(bundle.classes[k] for k in np.flatnonzero(target))
+    return bundle.classes[int(target)]
+
+
+def _measure(bundle: Bundle, images: ImageSet, scores: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+    return summarise(
+        bundle.task,
+        scores,
+        images.targets,
+        bundle.classes,
+        positive=bundle.positive,
+        threshold=bundle.threshold,
+        groups=images.groups,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _about_model(classifier: Classifier) -> dict[str, Any]:
+    bundle = classifier.bundle
+    shape = bundle.preprocessing
+    trained_on = bundle.provenance.get("data") or {}
+    return {
+        "name": bundle.model,
+        "preprocessing": shape.to_dict(),
+        "trained_on": {key: trained_on.get(key) for key in ("name", "fingerprint")},
+        **complexity(classifier.model, (shape.height, shape.width), shape.channels),
+    }
+
+
+def _about_run(classifier: Classifier, batch_size: int) -> dict[str, Any]:
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "device": str(classifier.device),
+        "backend": classifier.backend,
+        "batch_size": batch_size,
+        "versions": {"medmamba": __version__, **{name: version(name) for name in ("torch", "timm", "numpy")}},
+    }

@@ -1,0 +1,86 @@
+"""Any model of timm's, ours among them, by name, classes, channels and image size."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import timm
+import torch
+from torch import nn
+
+from medmamba.errors import InputError, suggest
+from medmamba.models.medmamba import VARIANTS
+from medmamba.models.vmamba import VARIANTS as VMAMBA_VARIANTS
+
+
+def model_names() -> list[str]:
+    """Names of our own models; timm's are in `timm.list_models()`."""
+    return [*VARIANTS, *VMAMBA_VARIANTS]
+
+
+def create_model(
+    name: str,
+    num_classes: int = 1000,
+    *,
+    in_chans: int = 3,
+    image_size: tuple[int, int] | None = None,
+    **arguments: Any,
+) -> nn.Module:
+    """Build a model with random weights.
+
+    Args:
+        name: One of `model_names()`, or of `timm.list_models()`.
+        num_classes: Outputs.
+        in_chans: Channels of the images.
+        image_size: Height and width, in pixels, that it must take. It is passed on to those models that are built for
+            one size, and tried out on every model.
+        arguments: Passed on to the model.
+
+    Raises:
+        InputError: No model has this name, or it cannot take such images or arguments.
+    """
+    if not timm.is_model(name):
+        hint = suggest(name, [*model_names(), *timm.list_models()])
+        raise InputError(
+            f"there is no model {name!r}{hint}; `medmamba info --models` lists ours and how to find others"
+        )
+    model = _build(name, image_size, num_classes=num_classes, in_chans=in_chans, **arguments)
+    if image_size is not None:
+        _try_out(model, name, in_chans, image_size)
+    return model
+
+
+def _build(name: str, image_size: tuple[int, int] | None, **arguments: Any) -> nn.Module:
+    try:
+        if image_size is not None and name not in model_names():
+            try:
+                return timm.create_model(name, img_size=image_size, **arguments)
+            except TypeError as reason:
+                if "img_size" not in str(reason):
+                    raise
+        return timm.create_model(name, **arguments)
+    except (TypeError, ValueError, AssertionError, RuntimeError) as reason:
+        size = f" for images of {image_size[0]} x {image_size[1]} pixels" if image_size else ""
+        raise InputError(f"{name} cannot be built{size}: {_sentence(reason)}; choose another size or model") from reason
+
+
+def _try_out(model: nn.Module, name: str, in_chans: int, image_size: tuple[int, int]) -> None:
+    """One forward of a blank image, since many models find out only then that a size does not suit them."""
+    training = model.training
+    parameter = next(model.parameters())
+    blank = torch.zeros(1, in_chans, *image_size, device=parameter.device, dtype=parameter.dtype)
+    try:
+        with torch.no_grad():
+            model.eval()(blank)
+    except (ValueError, AssertionError, RuntimeError) as reason:
+        height, width = image_size
+        raise InputError(
+            f"{name} cannot take images of {height} x {width} pixels: {_sentence(reason)}; choose another size or model"
+        ) from reason
+    finally:
+        model.train(training)
+
+
+def _sentence(reason: Exception) -> str:
+    lines = str(reason).strip().splitlines()
+    return lines[0].rstrip(".;") if lines else type(reason).__name__

@@ -1,0 +1,183 @@
+"""The one place that decides which implementation of the scans runs, and can say why.
+
+A backend is trusted only after it has reproduced the reference on a small case, forward before its first forward and
+backward before its first backward. One that was asked for and cannot run is an error; one that was not asked for and
+breaks is reported once and passed over.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medmamba.ops import reference, sequences
+
+log = logging.getLogger(__name__)
+
+ENVIRONMENT = "MEDMAMBA_BACKEND"
+
+
+class BackendError(RuntimeError):
+    """A backend that was asked for cannot run; the message gives the reason."""
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A row of `BACKENDS`."""
+
+    module: str  # holds a core: `forward` and `backward` as `medmamba.ops.sequences` describes
+    devices: tuple[str, ...] | None  # torch device types; None for any
+    what: str
+
+    def core(self) -> sequences.Core:
+        """Import the implementation, with all that it needs."""
+        core: sequences.Core = importlib.import_module(self.module)
+        return core
+
+
+# In order of preference. The reference loop stands beside them and runs only when it is asked for.
+BACKENDS = {
+    "cpu": Backend("medmamba.ops.cpu", ("cpu",), "compiled by numba"),
+    "chunked": Backend("medmamba.ops.chunked", None, "vectorised torch, any device"),
+}
+REFERENCE = "reference"
+
+_requested: str | None = os.environ.get(ENVIRONMENT) or None
+_verdicts: dict[tuple[str, str, str], str | None] = {}  # (backend, device type, pass) -> why it cannot run, or None
+
+
+@contextmanager
+def use_backend(name: str | None) -> Iterator[None]:
+    """Run every scan inside the block, its backward included, with one backend; None restores the automatic choice.
+
+    Raises:
+        BackendError: There is no backend of this name.
+    """
+    global _requested
+    if name is not None:
+        check_name(name)
+    before, _requested = _requested, name
+    try:
+        yield
+    finally:
+        _requested = before
+
+
+def requested(name: str | None = None) -> str:
+    """The backend asked for by argument, by `use_backend` or by the environment; an empty string if none was."""
+    return name or _requested or ""
+
+
+def check_name(name: str) -> None:
+    """Raise `BackendError` for a name that is no backend's."""
+    if name not in BACKENDS and name != REFERENCE:
+        raise BackendError(f"there is no scan backend {name!r}; choose one of {', '.join([*BACKENDS, REFERENCE])}")
+
+
+def choose(device_type: str, name: str = "", direction: str = "forward") -> str:
+    """Name of the backend that runs on a device.
+
+    Args:
+        device_type: As in `torch.device.type`.
+        name: The one asked for; an empty string for the first in `BACKENDS` that works.
+        direction: "forward" or "backward".
+
+    Raises:
+        BackendError: The one asked for cannot run here.
+    """
+    if name:
+        check_name(name)
+        if reason := why_not(name, device_type, direction):
+            raise BackendError(f"the scan backend {name!r} was asked for and cannot run: {reason}")
+        return name
+    for candidate, backend in BACKENDS.items():
+        fits = backend.devices is None or device_type in backend.devices
+        if fits and why_not(candidate, device_type, direction) is None:
+            return candidate
+    raise BackendError(f"no scan backend works on {device_type!r}: {describe(device_type)}")
+
+
+def core(device_type: str, name: str = "", direction: str = "forward") -> sequences.Core:
+    """The implementation that `choose` names."""
+    return BACKENDS[choose(device_type, name, direction)].core()
+
+
+def describe(device_type: str = "cpu") -> dict[str, str]:
+    """What every backend is, and whether it can run on a device or why not."""
+    words = {}
+    for name, backend in BACKENDS.items():
+        reason = why_not(name, device_type)
+        words[name] = f"{backend.what}; {'works' if reason is None else 'cannot run: ' + reason}"
+    words[REFERENCE] = "the readable loop; works, only when asked for"
+    return words
+
+
+def why_not(name: str, device_type: str, direction: str = "forward") -> str | None:
+    """Why a backend cannot run on a device, or None if it can."""
+    if name == REFERENCE:
+        return None
+    backend = BACKENDS[name]
+    if backend.devices is not None and device_type not in backend.devices:
+        return f"it runs on {', '.join(backend.devices)}, not on {device_type}"
+    key = (name, device_type, direction)
+    if key not in _verdicts:
+        _verdicts[key] = _self_test(backend, torch.device(device_type), direction)
+        if reason := _verdicts[key]:
+            log.warning("the scan backend %r is not used on %s: %s", name, device_type, reason)
+    return _verdicts[key]
+
+
+def _self_test(backend: Backend, device: torch.device, direction: str) -> str | None:
+    """Compare with the reference on a small map; the reason for a failure, or None."""
+    case = [t.to(device) for t in _case()]
+    try:
+        core = backend.core()
+        if direction == "forward":
+            actual = [sequences.cross_scan(core, *case)]
+        else:
+            actual = list(sequences.cross_scan_backward(core, torch.ones_like(case[0]), *case))
+    except Exception as reason:  # whatever a broken package or driver raises, another backend can still run
+        return f"{type(reason).__name__}: {reason}"
+    for value, truth in zip(actual, _truth(direction), strict=True):
+        error = (value.cpu() - truth).norm() / truth.norm()
+        if not error < 1e-4:
+            return f"its self-test is off by {error:.1e} relative to the reference loop"
+    return None
+
+
+def _case() -> list[Tensor]:
+    """Arguments of a cross-scan over a 3 x 2 map with 8 channels, 4 states and rank 2, without random numbers."""
+
+    def wave(*shape: int) -> Tensor:
+        return torch.arange(torch.Size(shape).numel(), dtype=torch.float32).mul(0.7).sin().view(shape)
+
+    b, h, w, d, n, r = 2, 3, 2, 8, 4, 2
+    return [wave(b, h, w, d), wave(b, h, w, 4, r + 2 * n), wave(4, d, r), wave(4, d), -wave(4, d, n).exp(), wave(4, d)]
+
+
+def _truth(direction: str) -> list[Tensor]:
+    case = _case()
+    if direction == "forward":
+        return [reference.cross_scan(*case)]
+    # autograd does not run inside an operator's backward, where this may be called: a thread of its own is outside
+    return _in_thread(lambda: _reference_gradients(case))
+
+
+def _reference_gradients(case: list[Tensor]) -> list[Tensor]:
+    with torch.enable_grad():
+        leaves = [t.requires_grad_() for t in case]
+        return list(torch.autograd.grad(reference.cross_scan(*leaves).sum(), leaves))
+
+
+def _in_thread(function: Callable[[], list[Tensor]]) -> list[Tensor]:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(function).result()

@@ -1,0 +1,22 @@
+"""Training: recipes, the loop, and what makes a run survive and repeat.
+
+`TrainConfig` is light; Lightning is loaded with the first use of `fit`.
+"""
+
+from typing import TYPE_CHECKING
+
+from medmamba.training.config import TrainConfig, TrainingError
+
+if TYPE_CHECKING:
+    from medmamba.training.run import fit as fit
+    from medmamba.training.run import resume as resume
+
+__all__ = ["TrainConfig", "TrainingError", "fit", "resume"]
+
+
+def __getattr__(name: str) -> object:
+    if name in ("fit", "resume"):
+        from medmamba.training import run
+
+        return getattr(run, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,87 @@
+"""What a user may choose about a training run. Imports nothing heavy: the command line is built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from medmamba.errors import InputError, suggest
+
+PRECISIONS = ("auto", "32", "bf16-mixed", "16-mixed", "64")
+
+
+class TrainingError(RuntimeError):
+    """A run that had started and had to stop. What was kept until then is in its folder; the message says so."""
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """All options of a run; with the data they decide its result.
+
+    Attributes:
+        model: Any name in timm's registry, ours among them.
+        recipe: Name of a recipe in the package, or path of a YAML file like those.
+        image_size: Height and width in pixels that images are resized to.
+        channels: 3 (RGB) or 1 (grey).
+        fit: `squash` to the size, or `letterbox` to keep the aspect ratio.
+        epochs: Passes over the training images; None for the recipe's.
+        batch_size: Images a step, over all processes together; None for the recipe's.
+        lr: Peak learning rate; None for the recipe's.
+        augment: Name of an augmentation (`none`, `light`, `autoaugment`); None for the recipe's.
+        seed: Decides the splits made, the first weights, the order, the augmentation and drop path, 0 or more.
+        device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda`, `cuda:1` or `mps`.
+        devices: Processes on this machine, each with a GPU (or a share of the CPU).
+        nodes: Machines, each with as many processes.
+        precision: `auto` (bf16-mixed on a GPU that has it, else 32), `32`, `bf16-mixed`, `16-mixed` (CUDA) or `64`.
+        workers: Processes that read and augment images; 0 does it in the training process.
+        deterministic: Use only operators that repeat bit for bit, an error where there is none.
+        init: A bundle to start from: all its tensors but a head for other classes.
+        model_args: More arguments for timm's `create_model`.
+        progress: Show a progress bar on standard error.
+    """
+
+    model: str = "medmamba_tiny"
+    recipe: str = "clinical"
+    image_size: tuple[int, int] = (224, 224)
+    channels: int = 3
+    fit: str = "squash"
+    epochs: int | None = None
+    batch_size: int | None = None
+    lr: float | None = None
+    augment: str | None = None
+    seed: int = 0
+    device: str = "auto"
+    devices: int = 1
+    nodes: int = 1
+    precision: str = "auto"
+    workers: int = 0
+    deterministic: bool = False
+    init: str | None = None
+    model_args: dict[str, Any] = field(default_factory=dict)
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
+        for name, least in {"seed": 0, "workers": 0, "devices": 1, "nodes": 1}.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{name} {getattr(self, name)} is not possible; give {least} or more")
+        if len(self.image_size) != 2:
+            raise InputError(f"image size {self.image_size} is not two numbers; give height and width")
+        if self.precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise InputError(
+                f"precision {self.precision!r} is unknown; choose {known}{suggest(self.precision, PRECISIONS)}"
+            )
+
+    def with_options(self, options: Mapping[str, Any]) -> TrainConfig:
+        """A copy with some options changed.
+
+        Raises:
+            InputError: There is no such option.
+        """
+        known = tuple(option.name for option in fields(self))
+        for name in options:
+            if name not in known:
+                raise InputError(f"there is no option {name!r}{suggest(name, known)}; choose from {', '.join(known)}")
+        return replace(self, **options)

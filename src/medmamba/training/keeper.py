@@ -1,0 +1,158 @@
+"""What is written after each epoch: the best weights so far, the history, and the state to resume from."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning import Callback, Trainer
+from torch import Tensor
+
+from medmamba.bundle import Bundle
+from medmamba.metrics.classification import auc
+from medmamba.tasks import loss, probabilities
+from medmamba.training.checkpoint import save_checkpoint
+from medmamba.training.config import TrainingError
+from medmamba.training.history import Epoch, best_of, is_better, is_over, plot_curves, write_history
+from medmamba.training.module import Trainee
+
+logger = logging.getLogger(__name__)
+
+
+class Keeper(Callback):
+    """Judges each epoch on the validation split and keeps what is worth keeping; only the first process writes.
+
+    Attributes:
+        history: The epochs that are finished, those before a resume included.
+        seconds: Time spent training, that before a resume included.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        bundle: Bundle,
+        provenance: Mapping[str, Any],
+        *,
+        stored: Mapping[str, Any],
+        targets: np.ndarray,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            folder: Where the run is kept.
+            bundle: What is trained.
+            provenance: Where it comes from; what came of it is added.
+            stored: More entries for `resume.ckpt`.
+            targets: Of the validation split, in its order.
+        """
+        self.folder = folder
+        self.bundle = bundle
+        self.provenance = provenance
+        self.stored = stored
+        self.targets = targets
+        self.history: list[Epoch] = []
+        self.seconds = 0.0
+        self._optimizer_state: dict[str, Any] | None = None
+        self._scaler_state: dict[str, Any] | None = None
+        self._since = time.monotonic()
+
+    def restore(self, state: Mapping[str, Any], module: Trainee) -> None:
+        """Take up a run from what `save` wrote; the optimizer follows when Lightning has made it."""
+        self.history[:] = [Epoch(**epoch) for epoch in state["history"]]
+        self.seconds = state["seconds"]
+        self._optimizer_state, self._scaler_state = state["optimizer"], state["scaler"]
+        module.net.load_state_dict(state["net"])
+        if module.average is not None:
+            module.average.load_state_dict(state["average"])
+
+    def on_train_start(self, trainer: Trainer, module: Any) -> None:
+        self._since = time.monotonic()
+        if self._optimizer_state is not None:
+            trainer.optimizers[0].load_state_dict(self._optimizer_state)
+        if self._scaler_state:
+            trainer.precision_plugin.load_state_dict(self._scaler_state)
+        if not self.history and trainer.is_global_zero:
+            self.save(trainer, module)  # a run that is killed in its first epoch can be resumed too
+
+    def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
+        epoch = self._judge(module)
+        better = is_better(epoch, best_of(self.history))
+        self.history.append(epoch)
+        self._log(module, epoch, better)
+        if trainer.is_global_zero:
+            if better:
+                self._described("not finished").save(self.folder, _single(module.best_net.state_dict()))
+            write_history(self.folder / "history.csv", self.history)
+            self.save(trainer, module)
+        if is_over(self.history, module.recipe.epochs, module.recipe.patience):
+            trainer.should_stop = True
+
+    def _judge(self, module: Trainee) -> Epoch:
+        logits = module.gather_logits(len(self.targets))
+        losses = loss(module.task, logits, torch.from_numpy(self.targets))
+        scores = probabilities(module.task, logits).double().numpy()
+        val_loss = float(losses.double().mean())
+        if not np.isfinite(val_loss):
+            raise TrainingError(f"the validation loss is {val_loss} after epoch {module.epoch + 1}")
+        area = auc(module.task, scores, self.targets, self.bundle.positive)
+        rate = module.trainer.optimizers[0].param_groups[0]["lr"]
+        return Epoch(module.epoch + 1, rate, module.seen, module.loss_sum / module.seen, val_loss, area)
+
+    def _log(self, module: Trainee, epoch: Epoch, better: bool) -> None:
+        if epoch.epoch == 1 and epoch.val_auc is None:
+            logger.warning("the validation images define no AUC (a class is missing): the lowest loss decides")
+        logger.info(
+            "epoch %d/%d: %d images, loss %.4f, validation loss %.4f, validation AUC %s%s",
+            epoch.epoch,
+            module.recipe.epochs,
+            epoch.images,
+            epoch.train_loss,
+            epoch.val_loss,
+            "-" if epoch.val_auc is None else f"{epoch.val_auc:.4f}",
+            ", the best so far" if better else "",
+        )
+
+    def save(self, trainer: Trainer, module: Trainee) -> None:
+        """Write `resume.ckpt`."""
+        now = time.monotonic()
+        self.seconds += now - self._since
+        self._since = now
+        state = {
+            **self.stored,
+            "history": [asdict(epoch) for epoch in self.history],
+            "seconds": self.seconds,
+            "net": module.net.state_dict(),
+            "average": None if module.average is None else module.average.state_dict(),
+            "optimizer": trainer.optimizers[0].state_dict(),
+            "scaler": trainer.precision_plugin.state_dict(),
+        }
+        save_checkpoint(self.folder, state)
+
+    def finish(self, ended: str) -> None:
+        """Complete the folder: why the run ended, and the curves."""
+        self.seconds += time.monotonic() - self._since
+        self._described(ended).save_description(self.folder)
+        plot_curves(self.folder / "curves.png", self.history)
+
+    def _described(self, ended: str) -> Bundle:
+        best = best_of(self.history)
+        assert best is not None
+        outcome = {
+            "best_epoch": best.epoch,
+            "epochs": len(self.history),
+            "validation": {"n": len(self.targets), "loss": best.val_loss, "auc": best.val_auc},
+            "seconds": round(self.seconds, 1),
+            "ended": ended,
+        }
+        return replace(self.bundle, provenance={**self.provenance, **outcome})
+
+
+def _single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights as they are kept: in float32, also those of a run in float64."""
+    return {name: tensor.float() if tensor.dtype == torch.float64 else tensor for name, tensor in state.items()}

@@ -1,0 +1,99 @@
+"""Lightning's trainer as a run needs it, and as quiet as one wants it."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from medmamba.training.config import TrainConfig
+
+
+def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, epochs: int, folder: Path) -> Trainer:
+    """A trainer that does what the run asks for and nothing else: no logger, checkpoint, sampler or bar of its own.
+
+    Args:
+        config: Processes, nodes and determinism.
+        device: Where each process computes.
+        precision: Lightning's name of it.
+        epochs: How many are left.
+        folder: Of the run.
+    """
+    devices: int | list[int] = config.devices
+    if device.type == "cuda" and device.index is not None:
+        devices = [device.index]
+    several = config.devices * config.nodes > 1
+    # Buffers are not sent around before each forward pass: batch normalisation is synchronised and there is no other
+    # state, and processes may have unequal numbers of validation batches.
+    strategy: Any = DDPStrategy(broadcast_buffers=False) if several else "auto"
+    return Trainer(
+        accelerator={"cuda": "gpu"}.get(device.type, device.type),
+        devices=devices,
+        num_nodes=config.nodes,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+        max_epochs=epochs,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        deterministic=config.deterministic or None,
+    )
+
+
+def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any) -> bool:
+    """Train; True if it ran to its end, False if Ctrl-C stopped it.
+
+    Lightning answers Ctrl-C by ending the whole program and leaves it deaf to further ones; both are undone here.
+    """
+    main = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        trainer.fit(module, train, val)
+        return True
+    except (KeyboardInterrupt, SystemExit):
+        return False
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Without Lightning's tips and its advice on workers; its warnings that concern the run are logged by us."""
+    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"lightning\..*")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@contextmanager
+def determinism_restored() -> Iterator[None]:
+    """Afterwards torch is as strict about deterministic operators as before; Lightning changes it for the process."""
+    before, warn_only = (
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)

@@ -1,0 +1,91 @@
+"""What is asked of a run, and what can be settled or refused before any data is read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from medmamba.device import check_device, scan_backend
+from medmamba.training.config import TrainConfig
+from medmamba.training.precision import check_processes, choose_precision
+from medmamba.training.recipe import Recipe, load_recipe
+
+
+@dataclass(frozen=True)
+class Request:
+    """What was asked for, in the form in which a resume needs it again.
+
+    Attributes:
+        data: Path or name of the data; None if an opened `Dataset` was given.
+        task: Of the data, where it was said.
+        group_column: Column of the patient, where it was said.
+        config: The options.
+    """
+
+    data: str | None
+    task: str | None
+    group_column: str | None
+    config: TrainConfig
+
+    def to_dict(self) -> dict[str, Any]:
+        """As `resume.ckpt` holds it."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, entries: Mapping[str, Any]) -> Request:
+        """The inverse of `to_dict`."""
+        return cls(**{**entries, "config": TrainConfig(**entries["config"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A request with its defaults settled for this machine.
+
+    Attributes:
+        request: What was asked for.
+        recipe: Resolved.
+        device: Where each process computes.
+        precision: Lightning's name of it.
+    """
+
+    request: Request
+    recipe: Recipe
+    device: torch.device
+    precision: str
+
+    @property
+    def config(self) -> TrainConfig:
+        """The options."""
+        return self.request.config
+
+    def identity(self, fingerprint: str) -> dict[str, Any]:
+        """What decides the result of a run on data with this fingerprint, and so must be the same for a resume."""
+        options = asdict(self.config)
+        for name in ("workers", "progress"):  # these change nothing
+            del options[name]
+        return {**options, "settings of the recipe": self.recipe.to_dict(), "fingerprint of the data": fingerprint}
+
+
+def make_plan(request: Request) -> Plan:
+    """Settle recipe, device, precision and scan backend.
+
+    Raises:
+        InputError: One of them is not possible here.
+    """
+    config = request.config
+    recipe = load_recipe(
+        config.recipe, epochs=config.epochs, batch_size=config.batch_size, lr=config.lr, augment=config.augment
+    )
+    device = check_device(config.device)
+    check_processes(config, device, recipe.batch_size)
+    scan_backend(device)
+    return Plan(request, recipe, device, choose_precision(config.precision, device))
+
+
+def absolute(data: str | os.PathLike[str]) -> str:
+    """A path that holds from any working directory; the name of a data set as it is."""
+    return os.path.abspath(data) if os.path.exists(data) else os.fspath(data)

@@ -1,0 +1,90 @@
+"""Where a model comes from: what is logged at the start of a run and stored in its bundle."""
+
+from __future__ import annotations
+
+import datetime
+import logging
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+import medmamba
+from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.tasks import Task
+from medmamba.training.config import TrainConfig
+from medmamba.training.recipe import Recipe
+
+logger = logging.getLogger(__name__)
+
+_RARE = 10  # a class with less than a tenth of the images of the commonest is worth a warning
+
+
+def class_counts(images: ImageSet, data: Dataset) -> dict[str, int]:
+    """Images of each class of a split; for multi-label those that carry each label."""
+    if data.task is Task.MULTILABEL:
+        counts = images.targets.sum(axis=0)
+    else:
+        counts = np.bincount(images.targets, minlength=len(data.classes))
+    return dict(zip(data.classes, counts.tolist(), strict=True))
+
+
+def describe_data(data: Dataset, splits: Mapping[str, ImageSet], seed: int) -> dict[str, Any]:
+    """Name, fingerprint, splits and counts of the data of a run."""
+    made = ", ".join(data.made_splits)
+    return {
+        "name": data.name,
+        "fingerprint": data.fingerprint(),
+        "splits": f"{made} made here, seed {seed}" if made else "given",
+        "counts": {name: class_counts(images, data) for name, images in splits.items()},
+        "notes": list(data.notes),
+    }
+
+
+def log_data(description: Mapping[str, Any]) -> None:
+    """Say what the data are, and warn where a class is rare or missing in training."""
+    logger.info("data: %s, splits %s", description["name"], description["splits"])
+    for note in description["notes"]:
+        logger.info("data: %s", note)
+    for split, counts in description["counts"].items():
+        logger.info("%s: %s", split, ", ".join(f"{name} {count}" for name, count in counts.items()))
+    counts = description["counts"]["train"]
+    rarest, commonest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
+    if counts[rarest] == 0:
+        logger.warning("the training split has no image of the class %s: it cannot be learnt", rarest)
+    elif counts[rarest] * _RARE < counts[commonest]:
+        logger.warning(
+            "the classes are unbalanced: %d images of %s, %d of %s; look at the figures of each class, not at accuracy",
+            counts[rarest],
+            rarest,
+            counts[commonest],
+            commonest,
+        )
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a result."""
+    packages = {name: version(name) for name in ("torch", "timm", "lightning", "numpy")}
+    return {"medmamba": medmamba.__version__, "python": platform.python_version(), **packages}
+
+
+def describe_run(config: TrainConfig, recipe: Recipe, data: Mapping[str, Any], command: str | None) -> dict[str, Any]:
+    """What is asked of a run, on what and with what, as JSON takes it. No path of the machine is added to it."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "versions": versions(),
+        "command": command or "medmamba.fit",
+        "seed": config.seed,
+        "config": asdict(config),
+        "recipe": recipe.to_dict(),
+        "data": dict(data),
+    }
+
+
+def log_run(recipe: Recipe, *, backend: str, device: str, precision: str) -> None:
+    """Say how a run trains and where."""
+    logger.info("scan backend %s on %s, precision %s", backend, device, precision)
+    logger.info("recipe: %s", ", ".join(f"{name} {value}" for name, value in recipe.to_dict().items()))

@@ -1,0 +1,176 @@
+"""Recipes: how a model is trained, as YAML files in the package or the user's own."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, fields, replace
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from medmamba.errors import InputError, suggest
+
+OPTIMIZERS = ("adamw",)
+SCHEDULES = ("constant", "steps", "cosine")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train. A recipe file says what differs from these values and why.
+
+    Attributes:
+        name: Name of the recipe or of its file.
+        optimizer: `adamw` (Loshchilov & Hutter 2019).
+        lr: Peak learning rate, more than 0.
+        weight_decay: AdamW's, 0 or more; not for norms, biases and what the model exempts.
+        betas: AdamW's decay rates of the two moments, each in [0, 1).
+        epochs: At most so many passes over the training images.
+        batch_size: Images a step, over all processes together.
+        schedule: Of the learning rate: `constant`; `steps` (times `gamma` at each milestone); `cosine` (down to 0).
+        milestones: Of `steps`: shares of `epochs`, so that a shorter run keeps its shape.
+        gamma: Of `steps`.
+        warmup_epochs: Of `cosine`: the rate first rises linearly for so many epochs, at most half of all.
+        patience: Stop after so many epochs without a better validation AUC; None for never.
+        augment: A name in `medmamba.data.augment.AUGMENTATIONS`.
+        label_smoothing: Share of the target that is spread evenly over the classes, in [0, 1).
+        ema: Decay of the exponential moving average of the weights that is validated and kept; None for no average.
+        drop_path_rate: Highest drop path rate; None for the model's own.
+    """
+
+    name: str
+    optimizer: str = "adamw"
+    lr: float = 1e-3
+    weight_decay: float = 1e-2
+    betas: tuple[float, float] = (0.9, 0.999)
+    epochs: int = 100
+    batch_size: int = 128
+    schedule: str = "constant"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+    patience: int | None = None
+    augment: str = "none"
+    label_smoothing: float = 0.0
+    ema: float | None = None
+    drop_path_rate: float | None = None
+
+    def __post_init__(self) -> None:
+        from medmamba.data.augment import AUGMENTATIONS
+
+        for name, options in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": tuple(AUGMENTATIONS)}.items():
+            value = getattr(self, name)
+            if value not in options:
+                hint = suggest(str(value), options)
+                raise InputError(f"{name} {value!r} is unknown; choose from {', '.join(options)}{hint}")
+        _check_numbers(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every setting, as JSON takes it."""
+        return asdict(self)
+
+
+# lowest and highest value of each number, and whether the highest itself is allowed
+_RANGES: dict[str, tuple[float, float]] = {
+    "lr": (1e-12, math.inf),
+    "weight_decay": (0, math.inf),
+    "epochs": (1, math.inf),
+    "batch_size": (2, math.inf),  # a batch of one has no spread for batch normalisation
+    "gamma": (0, 1),
+    "warmup_epochs": (0, math.inf),
+    "patience": (1, math.inf),
+    "label_smoothing": (0, 0.999),
+    "ema": (0, 0.999999),
+    "drop_path_rate": (0, 0.999),
+}
+
+
+def _check_numbers(recipe: Recipe) -> None:
+    for name, (low, high) in _RANGES.items():
+        value = getattr(recipe, name)
+        optional = name in ("patience", "ema", "drop_path_rate")
+        if value is None and optional:
+            continue
+        whole = name in ("epochs", "batch_size", "patience")
+        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
+            kind = "a whole number" if whole else "a number"
+            raise InputError(f"{name} {value!r} is not possible; expected {kind} from {low:g} to {high:g}")
+    if len(recipe.betas) != 2 or not all(isinstance(beta, float) and 0 <= beta < 1 for beta in recipe.betas):
+        raise InputError(f"betas {recipe.betas} are not possible; expected two numbers from 0 to below 1")
+    if not all(0 < share < 1 for share in recipe.milestones):
+        raise InputError(f"milestones {recipe.milestones} are not possible; expected shares of the epochs, 0 to 1")
+
+
+def recipe_names() -> tuple[str, ...]:
+    """Names of the recipes in the package."""
+    files = resources.files("medmamba.training").joinpath("recipes").iterdir()
+    return tuple(sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml")))
+
+
+def load_recipe(name: str, **overrides: Any) -> Recipe:
+    """A recipe by name or path, with some settings replaced.
+
+    Args:
+        name: One of `recipe_names()`, or the path of a YAML file.
+        overrides: Settings to replace; those that are None are left alone.
+
+    Raises:
+        InputError: There is no such recipe, or a setting is unknown or impossible.
+    """
+    if name in recipe_names():
+        text = resources.files("medmamba.training").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
+    elif Path(name).is_file():
+        text = Path(name).read_text(encoding="utf-8")
+    else:
+        names = recipe_names()
+        raise InputError(
+            f"there is no recipe {name!r}{suggest(name, names)}; choose from {', '.join(names)} or give a YAML file"
+        )
+    recipe = parse_recipe(text, name=Path(name).stem if Path(name).is_file() else name)
+    return replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
+
+
+def parse_recipe(text: str, *, name: str) -> Recipe:
+    """A recipe from YAML.
+
+    Raises:
+        InputError: It is no YAML mapping, or a setting is unknown or impossible.
+    """
+    import yaml
+
+    try:
+        settings = yaml.safe_load(text)
+    except yaml.YAMLError as reason:
+        where = " ".join(str(reason).split())
+        raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
+    if not isinstance(settings, dict):
+        raise InputError(f"the recipe {name} holds no settings; expected lines such as 'lr: 0.001'")
+    known = tuple(entry.name for entry in fields(Recipe) if entry.name != "name")
+    for key in settings:
+        if key not in known:
+            raise InputError(f"the recipe {name} has an unknown setting {key!r}{suggest(str(key), known)}")
+    for key in ("betas", "milestones"):
+        if key in settings:
+            if not isinstance(settings[key], list):
+                raise InputError(f"the recipe {name} has {key}: {settings[key]!r}; expected a list such as [0.5, 0.75]")
+            settings[key] = tuple(settings[key])
+    return Recipe(name=name, **settings)
+
+
+def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
+    """The learning rate of one step: a function of where in the run it is, so there is no scheduler state to lose.
+
+    Args:
+        recipe: Names schedule and peak.
+        epoch: From 0.
+        step: Within the epoch, from 0.
+        steps: In each epoch.
+    """
+    now = epoch + step / steps
+    if recipe.schedule == "steps":
+        return recipe.lr * recipe.gamma ** sum(now >= round(share * recipe.epochs) for share in recipe.milestones)
+    if recipe.schedule == "cosine":
+        warmup = min(recipe.warmup_epochs, recipe.epochs / 2)
+        if now < warmup:
+            return recipe.lr * min(1.0, (now + 1 / steps) / warmup)
+        return recipe.lr * 0.5 * (1 + math.cos(math.pi * (now - warmup) / (recipe.epochs - warmup)))
+    return recipe.lr

@@ -1,0 +1,165 @@
+"""`fit`: from a data set to a bundle."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from lightning import Trainer
+
+from medmamba.data.dataset import Dataset
+from medmamba.data.opening import open_data
+from medmamba.device import scan_backend
+from medmamba.errors import InputError
+from medmamba.training.checkpoint import check_same, load_checkpoint
+from medmamba.training.config import TrainConfig, TrainingError
+from medmamba.training.folder import RunLog, check_free, run_log
+from medmamba.training.history import best_of, is_over
+from medmamba.training.keeper import Keeper
+from medmamba.training.lightning_trainer import determinism_restored, make_trainer, quiet, run_trainer
+from medmamba.training.loader import Batch
+from medmamba.training.module import Trainee
+from medmamba.training.plan import Plan, Request, absolute, make_plan
+from medmamba.training.precision import describe_device
+from medmamba.training.preparation import describe_model, new_net, prepare
+from medmamba.training.progress import ProgressBar, in_clock
+from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
+from medmamba.training.start import start_from
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    data: Dataset | str | os.PathLike[str],
+    *,
+    out: str | os.PathLike[str],
+    config: TrainConfig | None = None,
+    resume: bool = False,
+    task: str | None = None,
+    group_column: str | None = None,
+    command: str | None = None,
+    **options: Any,
+) -> Path:
+    """Train a model on the train split, choose its best epoch on the val split, and write its bundle.
+
+    The test split is never read. After every epoch the folder holds the best weights so far as a bundle and all that is
+    needed to go on. Ctrl-C ends the run early and leaves such a bundle.
+
+    Args:
+        data: A `Dataset`, or what `medmamba.open_data` takes.
+        out: Folder for the bundle; new or empty, unless resuming.
+        config: All options of the run.
+        resume: Go on from the last finished epoch of the run in `out`, which must have had the same options and data.
+        task: Of the data, where it cannot be told.
+        group_column: Column of a table that names the patient.
+        command: The command line, to be recorded.
+        options: Single options of `TrainConfig`, changed in `config`.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: Something that was asked for is not possible; nothing has been trained or written.
+        TrainingError: The run had to stop: a loss that is not finite, or Ctrl-C before the first epoch was finished.
+    """
+    spec = None if isinstance(data, Dataset) else absolute(data)
+    request = Request(spec, task, group_column, (config or TrainConfig()).with_options(options))
+    with quiet(), determinism_restored(), run_log() as log:
+        plan = make_plan(request)
+        if not isinstance(data, Dataset):
+            data = open_data(data, task=task, group_column=group_column, seed=request.config.seed)
+        return _train(data, Path(out), plan, resume, command, log)
+
+
+def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **options: Any) -> Path:
+    """Go on with a run, with the data and options that it was started with.
+
+    Args:
+        folder: Of the run.
+        data: The data, if it was given as a `Dataset` and not by name or path.
+        options: `workers` and `progress` may be given anew; others only if they are what they were.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: The folder holds no run to resume, or options or data are not those of the run.
+    """
+    request = Request.from_dict(load_checkpoint(Path(folder))["request"])
+    given = request.data if data is None else data
+    if given is None:
+        raise InputError(f"the run in {folder} was given an opened data set; give it again as data=")
+    return fit(
+        given,
+        out=folder,
+        config=request.config,
+        resume=True,
+        task=request.task,
+        group_column=request.group_column,
+        **options,
+    )
+
+
+def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
+    config, recipe = plan.config, plan.recipe
+    bundle = describe_model(data, config)
+    net, device = new_net(bundle, plan)
+    splits = {name: data.split(name) for name in ("train", "val")}  # the only ones that training opens
+    about = describe_data(data, splits, config.seed)
+    identity = plan.identity(about["fingerprint"])
+    state = load_checkpoint(folder) if resume else None
+    if state is not None:
+        check_same(folder, state["identity"], identity)
+    done = len(state["history"]) if state else 0
+    trainer = make_trainer(config, device, plan.precision, epochs=recipe.epochs - done, folder=folder)
+    if trainer.is_global_zero and not resume:
+        check_free(folder)
+    backend, where = scan_backend(device), describe_device(device)
+    log_data(about)
+    log_run(recipe, backend=backend, device=where, precision=plan.precision)
+    if state is not None:
+        provenance = state["provenance"]
+    else:
+        start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
+        made = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
+        provenance = describe_run(config, recipe, about, command) | made
+    module, train, val = prepare(net, bundle, plan, splits, trainer, done)
+    stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
+    keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets)
+    if trainer.is_global_zero:  # nothing was written until here
+        log.write_to(folder)
+        if not resume and data.made_splits and splits["train"].files is not None:
+            data.write_splits(folder / "splits.csv")
+    if state is not None:
+        keeper.restore(state, module)
+        logger.info("resuming after epoch %d", done)
+    if is_over(keeper.history, recipe.epochs, recipe.patience):
+        logger.info("%s is finished already: nothing is left to do", folder)
+        return folder
+    trainer.callbacks += [keeper, ProgressBar(keeper.history)] if config.progress else [keeper]  # type: ignore[attr-defined]
+    return _conclude(trainer, module, train, val, keeper)
+
+
+def _conclude(trainer: Trainer, module: Trainee, train: Iterable[Batch], val: Iterable[Batch], keeper: Keeper) -> Path:
+    """Train, and leave the folder complete whatever ended the run."""
+    failure = None
+    try:
+        ended = "finished" if run_trainer(trainer, module, train, val) else "stopped by Ctrl-C"
+    except TrainingError as reason:
+        failure = ended = str(reason)
+    if ended == "finished" and len(keeper.history) < module.recipe.epochs:
+        ended = f"finished early, {module.recipe.patience} epochs without a better one"
+    best, folder = best_of(keeper.history), keeper.folder
+    if best is None:
+        raise TrainingError(f"{ended} before the first epoch was finished; {folder} holds no weights")
+    if trainer.is_global_zero:
+        keeper.finish(ended)
+    kept = f"{folder} keeps the weights of epoch {best.epoch}, the best of {len(keeper.history)}"
+    if failure:
+        raise TrainingError(f"{failure}; {kept}")
+    level = logging.INFO if ended.startswith("finished") else logging.WARNING
+    logger.log(level, "%s after %s: %s", ended, in_clock(keeper.seconds), kept)
+    return folder

@@ -1,0 +1,25 @@
+"""What all tests share: where the real data and the golden files are, if they are here."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).is_dir():
+        pytest.skip(f"{variable} does not name a folder")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Real medical images; skips where they are absent."""
+    return _folder("MEDMAMBA_DATA")
+
+
+@pytest.fixture(scope="session")
+def golden_folder() -> Path:
+    """Outputs of the published model; skips where they are absent."""
+    return _folder("MEDMAMBA_GOLDEN")

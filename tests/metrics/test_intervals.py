@@ -1,0 +1,133 @@
+"""The bootstrap: what is drawn, that it repeats, that it is wide enough, that it ends in None and never in NaN."""
+
+import time
+
+import numpy as np
+import pytest
+
+from medmamba.metrics import bootstrap, summarise
+from medmamba.metrics.intervals import resample_weights, units_and_strata
+from medmamba.tasks import Task
+
+
+def mean_score(scores, targets, weights):
+    """The mean of one column, the simplest figure there is."""
+    return (weights @ scores[:, None]) / weights.sum(axis=1, keepdims=True)
+
+
+def weights_of(targets, groups=None, resamples=200, seed=0):
+    return np.concatenate(list(resample_weights(targets, groups, resamples, seed)))
+
+
+def test_images_are_drawn_within_their_class():
+    targets = np.array([0] * 30 + [1] * 5 + [3] * 2)
+    weights = weights_of(targets)
+    assert weights.shape == (200, 37)
+    for k, size in ((0, 30), (1, 5), (3, 2)):
+        assert (weights[:, targets == k].sum(axis=1) == size).all()
+    assert weights[:, 0].std() > 0.5
+    assert abs(weights.mean() - 1) < 1e-12
+
+
+def test_f035_patients_are_drawn_whole():
+    groups = ["b", "a", "b", "c", "a", "b", "d"]
+    weights = weights_of(np.array([0, 0, 0, 1, 0, 0, 1]), groups)
+    assert (weights[:, 0] == weights[:, 2]).all()
+    assert (weights[:, 0] == weights[:, 5]).all()
+    assert (weights[:, 1] == weights[:, 4]).all()
+    assert (weights[:, 0] + weights[:, 1] == 2).all(), "two patients of class 0, two draws"
+
+
+def test_a_patient_with_several_classes_counts_for_the_rarest():
+    units, strata = units_and_strata(np.array([0, 0, 0, 1, 2, 2]), ["a", "a", "b", "b", "c", "c"])
+    assert list(units) == [0, 0, 1, 1, 2, 2]
+    assert len(set(strata)) == 3
+
+
+def test_one_patient_an_image_is_the_same_as_no_patients():
+    targets = np.array([0, 1, 0, 1, 1, 0])
+    assert sorted(units_and_strata(targets, ["f", "e", "d", "c", "b", "a"])[1]) == [0, 0, 0, 1, 1, 1]
+
+
+def test_draws_do_not_depend_on_the_size_of_portions(monkeypatch):
+    targets = np.arange(100) % 3
+    whole = weights_of(targets)
+    monkeypatch.setattr("medmamba.metrics.intervals._WEIGHTS_AT_ONCE", 1000)
+    assert (weights_of(targets) == whole).all()
+
+
+def test_the_interval_of_a_mean_is_that_of_theory():
+    scores = np.random.default_rng(0).normal(size=400)
+    ((low, high),) = bootstrap(mean_score, scores, np.zeros(400, dtype=np.int64), resamples=4000)
+    half = 1.96 * scores.std() / 20
+    assert low == pytest.approx(scores.mean() - half, abs=0.1 * half)
+    assert high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+
+
+def test_level_widens_and_seed_repeats():
+    scores, targets = np.random.default_rng(0).normal(size=100), np.zeros(100, dtype=np.int64)
+    first, again, other = (bootstrap(mean_score, scores, targets, seed=seed)[0] for seed in (0, 0, 1))
+    assert first == again
+    assert first != other
+    low, high = bootstrap(mean_score, scores, targets, level=0.99)[0]
+    assert low < first[0]
+    assert high > first[1]
+
+
+def test_nothing_to_draw_from_gives_none():
+    assert bootstrap(mean_score, np.array([0.3]), np.array([1])) == [None]
+    assert bootstrap(mean_score, np.array([0.3, 0.4]), np.array([0, 1])) == [None]
+    assert bootstrap(mean_score, np.array([0.3, 0.4]), np.array([0, 0]), groups=["a", "a"]) == [None]
+
+
+def test_a_figure_that_is_often_undefined_has_no_interval():
+    def sometimes(share):
+        def statistic(scores, targets, weights):
+            values = np.arange(len(weights), dtype=float)
+            values[: int(share * len(weights))] = np.nan
+            return values[:, None]
+
+        return statistic
+
+    targets = np.zeros(10, dtype=np.int64)
+    assert bootstrap(sometimes(0.2), np.zeros(10), targets) == [None]
+    ((low, high),) = bootstrap(sometimes(0.04), np.zeros(10), targets)
+    assert 40 < low < high < 1000
+
+
+def test_no_resamples_is_refused():
+    with pytest.raises(ValueError, match="at least one resample"):
+        bootstrap(mean_score, np.zeros(3), np.zeros(3, dtype=np.int64), resamples=0)
+
+
+def test_a_thousand_resamples_of_everything_take_seconds():
+    generator = np.random.default_rng(0)
+    scores, targets = generator.dirichlet(np.ones(7), 2000), generator.integers(0, 7, 2000)
+    start = time.perf_counter()
+    summarise(Task.MULTICLASS, scores, targets, [str(k) for k in range(7)], resamples=1000)
+    assert time.perf_counter() - start < 10  # about 0.4 s on an idle core; sorting every resample anew takes minutes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("clustered", [False, True])
+def test_intervals_cover_the_truth(clustered):
+    """300 simulated sets: 95 % intervals of accuracy and AUC cover the true values of the simulated model."""
+    means = np.array([0.0, 1.2])  # of the positive score, by class; unit variance in all
+    truth = {"accuracy": 0.7257468822, "auc": 0.8019}  # Phi(0.6) at the midpoint threshold; Phi(1.2 / sqrt 2)
+    hits = dict.fromkeys(truth, 0)
+    for seed in range(300):
+        generator = np.random.default_rng(seed)
+        patients = np.repeat(np.arange(60), 4) if clustered else np.arange(200)
+        targets = (np.arange(patients.max() + 1) % 2)[patients]
+        share = 0.7 if clustered else 0.0  # of the variance that belongs to the patient
+        noise = np.sqrt(share) * generator.normal(size=patients.max() + 1)[patients]
+        noise += np.sqrt(1 - share) * generator.normal(size=len(patients))
+        score = 1 / (1 + np.exp(0.6 - means[targets] - noise))
+        groups = [str(patient) for patient in patients] if clustered else None
+        summary = summarise(
+            Task.BINARY, np.column_stack([1 - score, score]), targets, ["no", "yes"], groups=groups, resamples=500
+        )
+        for name, value in truth.items():
+            hits[name] += summary[name]["low"] <= value <= summary[name]["high"]
+    for name, count in hits.items():
+        assert 0.91 <= count / 300 <= 0.98, f"{name}: {count} of 300"

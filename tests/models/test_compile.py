@@ -1,0 +1,68 @@
+"""The network compiles without a graph break and exports as one graph."""
+
+import shutil
+
+import pytest
+import timm
+import torch
+
+from medmamba.models import MedMamba  # registers our names, too
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    torch.manual_seed(0)
+    return timm.create_model("medmamba_tiny", num_classes=3).eval()
+
+
+@pytest.fixture(scope="module")
+def small():
+    """Two stages, for what takes long to trace."""
+    torch.manual_seed(0)
+    return MedMamba(num_classes=3, depths=(1, 1), widths=(16, 32)).eval()
+
+
+def test_compiles_as_one_graph(tiny):
+    image = torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(tiny, fullgraph=True, backend="aot_eager")
+    torch.testing.assert_close(compiled(image), tiny(image), rtol=1e-4, atol=1e-4)
+
+
+def test_compiled_gradients(small):
+    image = torch.randn(2, 3, 32, 32)
+    compiled = torch.compile(small, fullgraph=True, backend="aot_eager")
+    expected = torch.autograd.grad(small(image).square().sum(), list(small.parameters()))
+    actual = torch.autograd.grad(compiled(image).square().sum(), list(small.parameters()))
+    for one, two in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+def test_exports_as_one_graph(tiny):
+    image = torch.randn(1, 3, 64, 64)
+    program = torch.export.export(tiny, (image,))
+    targets = [str(node.target) for node in program.graph.nodes]
+    assert targets.count("medmamba.cross_scan.default") == 10  # one a block
+    torch.testing.assert_close(program.module()(image), tiny(image))
+
+
+def test_the_operator_decomposes_into_standard_ones(small):
+    """What an exporter that does not know the operator needs."""
+    from medmamba.ops import chunked, sequences
+
+    image = torch.randn(1, 3, 64, 64)
+    program = torch.export.export(small, (image,))
+    table = torch.export.default_decompositions()
+    table[torch.ops.medmamba.cross_scan.default] = lambda *args: sequences.cross_scan(chunked, *args[:6])
+    plain = program.run_decompositions(table)
+    assert not any("medmamba" in str(node.target) for node in plain.graph.nodes)
+    torch.testing.assert_close(plain.module()(image), small(image), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler on the CPU")
+def test_f025_inductor():
+    nano = timm.create_model("medmamba_nano", num_classes=3).eval()
+    image = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        compiled = torch.compile(nano, fullgraph=True)
+        torch.testing.assert_close(compiled(image), nano(image), rtol=1e-4, atol=1e-4)

@@ -1,0 +1,33 @@
+import subprocess
+import sys
+
+import pytest
+
+from medmamba.errors import InputError
+from medmamba.training.config import TrainConfig
+
+
+def test_the_command_line_can_build_on_the_options_without_torch() -> None:
+    code = "import sys, medmamba.training.config; print([m for m in ('torch', 'lightning', 'timm') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(InputError, match="'batchsize'; did you mean 'batch_size'"):
+        TrainConfig().with_options({"batchsize": 3})
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"seed": -1}, "seed -1"),
+        ({"workers": -1}, "workers -1"),
+        ({"devices": 0}, "devices 0"),
+        ({"image_size": (32,)}, "height and width"),
+        ({"precision": "bf16"}, "did you mean 'bf16-mixed'"),
+    ],
+)
+def test_impossible_options_are_refused(options: dict[str, object], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        TrainConfig().with_options(options)

@@ -1,0 +1,53 @@
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from medmamba.training.history import Epoch, best_of, is_over, plot_curves, write_history
+
+FIRST = Epoch(epoch=1, lr=1e-3, images=10, train_loss=0.7, val_loss=0.6, val_auc=0.8)
+
+
+def epochs(*auc_and_loss: tuple[float | None, float]) -> list[Epoch]:
+    return [
+        replace(FIRST, epoch=number, val_auc=auc, val_loss=loss)
+        for number, (auc, loss) in enumerate(auc_and_loss, start=1)
+    ]
+
+
+def test_the_best_epoch_has_the_highest_auc() -> None:
+    assert best_of(epochs((0.7, 0.1), (0.9, 0.5), (0.8, 0.2))).epoch == 2  # type: ignore[union-attr]
+
+
+def test_among_equal_aucs_the_lower_loss_wins_and_then_the_earlier_epoch() -> None:
+    assert best_of(epochs((0.9, 0.5), (0.9, 0.4), (0.9, 0.4))).epoch == 2  # type: ignore[union-attr]
+
+
+def test_without_an_auc_the_loss_decides() -> None:
+    assert best_of(epochs((None, 0.5), (None, 0.3), (None, 0.4))).epoch == 2  # type: ignore[union-attr]
+    assert best_of([]) is None
+
+
+def test_a_run_is_over_after_its_epochs_or_its_patience() -> None:
+    run = epochs((0.9, 0.5), (0.8, 0.5), (0.8, 0.5))
+    assert not is_over(run, 4, None)
+    assert is_over(run, 3, None)
+    assert is_over(run, 9, 2)
+    assert not is_over(run, 9, 3)
+    assert not is_over([], 9, 2)
+
+
+def test_the_table_has_a_row_an_epoch_and_an_empty_field_for_no_auc(tmp_path: Path) -> None:
+    write_history(tmp_path / "history.csv", epochs((0.7, 0.1), (None, 0.2)))
+    with (tmp_path / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert [row["val_auc"] for row in rows] == ["0.7", ""]
+
+
+def test_curves_are_drawn_with_and_without_an_auc(tmp_path: Path) -> None:
+    for name, run in {"a.png": epochs((0.7, 0.1), (0.9, 0.2)), "b.png": epochs((None, 0.1))}.items():
+        plot_curves(tmp_path / name, run)
+        with Image.open(tmp_path / name) as picture:
+            assert picture.width > 500

@@ -1,0 +1,117 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from noise import make_images
+from PIL import Image
+
+from medmamba.data.dataset import ImageSet
+from medmamba.data.preprocessing import Preprocessing
+from medmamba.errors import InputError
+from medmamba.training import loader
+from medmamba.training.loader import EpochBatches, FixedBatches, Images, batch_sizes, make_loader
+
+SHAPE = Preprocessing(height=16, width=16)
+
+
+def test_an_epoch_has_every_image_once_and_depends_on_seed_and_epoch_alone() -> None:
+    batches = EpochBatches(20, 6, seed=3)
+    batches.set_epoch(4)
+    epoch = list(batches)
+    assert sorted(index for batch in epoch for _, index in batch) == list(range(20))
+    assert all(key[0] == 4 for batch in epoch for key in batch)
+    resumed = EpochBatches(20, 6, seed=3, first_epoch=4)
+    assert list(resumed) == epoch
+    assert list(EpochBatches(20, 6, seed=4, first_epoch=4)) != epoch
+    batches.set_epoch(5)
+    assert [[i for _, i in batch] for batch in batches] != [[i for _, i in batch] for batch in epoch]
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_the_batches_of_one_process(processes: int) -> None:
+    alone = list(EpochBatches(23, 6, seed=0))
+    parts = [list(EpochBatches(23, 6, seed=0, rank=rank, processes=processes)) for rank in range(processes)]
+    sizes = batch_sizes(23, 6, processes)
+    assert [len(part) for part in parts] == [len(sizes)] * processes
+    flat = [key for batch in alone for key in batch]
+    start = 0
+    for number, size in enumerate(sizes):
+        assert sorted(key for part in parts for key in part[number]) == sorted(flat[start : start + size])
+        start += size
+
+
+@pytest.mark.parametrize(
+    ("n", "batch_size", "processes", "sizes"),
+    [(17, 16, 1, [17]), (18, 16, 1, [16, 2]), (35, 16, 2, [16, 19]), (36, 16, 2, [16, 16, 4]), (5, 16, 1, [5])],
+)
+def test_f021_a_left_over_too_small_joins_the_batch_before(
+    n: int, batch_size: int, processes: int, sizes: list[int]
+) -> None:
+    assert batch_sizes(n, batch_size, processes) == sizes
+
+
+@pytest.mark.parametrize("processes", [1, 2, 3])
+def test_validation_images_come_once_over_all_processes(processes: int) -> None:
+    parts = [FixedBatches(7, 2, rank=rank, processes=processes) for rank in range(processes)]
+    assert sorted(index for part in parts for batch in part for _, index in batch) == list(range(7))
+    assert all(len(list(part)) == len(part) for part in parts)
+
+
+def test_augmentation_of_an_image_depends_on_seed_epoch_and_index_alone() -> None:
+    images = Images(make_images(6), SHAPE, augment="light", seed=1)
+    first = images[(0, 3)][0]
+    torch.rand(100)
+    assert torch.equal(images[(0, 3)][0], first)
+    assert not torch.equal(images[(1, 3)][0], first)
+    assert not torch.equal(Images(make_images(6), SHAPE, augment="light", seed=2)[(0, 3)][0], first)
+
+
+def test_augmentation_leaves_the_global_generator_alone() -> None:
+    images = Images(make_images(6), SHAPE, augment="light", seed=1)
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    images[(0, 0)]
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_without_augmentation_the_pixels_are_the_preprocessings() -> None:
+    source = make_images(6)
+    pixels, target, index = Images(source, SHAPE)[(9, 5)]
+    assert np.array_equal(pixels.numpy(), SHAPE.pixels(source.read(5)))
+    assert (int(target), index) == (1, 5)
+
+
+def test_images_that_do_not_fit_into_memory_are_read_again_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Images(make_images(6), SHAPE)
+    monkeypatch.setattr(loader, "MEMORY", 100)
+    read = Images(make_images(6), SHAPE)
+    assert kept.cache is not None
+    assert read.cache is None
+    assert all(torch.equal(kept[(0, i)][0], read[(0, i)][0]) for i in range(6))
+
+
+@pytest.mark.parametrize("memory", [100, 10**9])
+def test_an_unreadable_image_is_named_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, memory: int
+) -> None:
+    monkeypatch.setattr(loader, "MEMORY", memory)
+    files = (tmp_path / "good.png", tmp_path / "bad.png")
+    Image.new("L", (8, 8)).save(files[0])
+    files[1].write_bytes(b"not a picture")
+    with pytest.raises(InputError, match=r"bad\.png"):
+        Images(ImageSet(("good.png", "bad.png"), np.array([0, 1]), files=files), SHAPE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_f070_workers_give_the_same_batches_under_fork_and_spawn(method: str) -> None:
+    images = Images(make_images(12), SHAPE, augment="light", seed=5)
+    pickle.dumps(images)
+    alone = [batch for batch in make_loader(images, EpochBatches(12, 4, seed=5), workers=0, pinned=False)]
+    with_workers = make_loader(images, EpochBatches(12, 4, seed=5), workers=2, pinned=False)
+    with_workers.multiprocessing_context = method  # type: ignore[attr-defined]
+    for one, other in zip(alone, with_workers, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
