@@ -61,13 +61,18 @@ class Classifier:
         self.backend = scan_backend(device)
 
     def predict(
-        self, images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], *, batch_size: int = 32
+        self,
+        images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        batch_size: int = 32,
+        progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
         """Classify images.
 
         Args:
             images: Files, folders, glob patterns or list files; see `medmamba.data.find_images`.
             batch_size: Images that go through the model at once; it changes speed and memory, not the answers.
+            progress: Called with (images done, images in all) after each batch.
 
         Returns:
             One prediction an image, in the order given, also for those that cannot be read.
@@ -83,6 +88,8 @@ class Classifier:
             answers: list[Prediction] = []
             for batch in _batches(found, batch_size):
                 answers += self._answer(batch, list(pool.map(self._try, [path for _, path in batch])))
+                if progress is not None:
+                    progress(len(answers), len(found))
         return answers
 
     def scores(

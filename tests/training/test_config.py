@@ -25,7 +25,7 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
         ({"workers": -1}, "workers -1"),
         ({"devices": 0}, "devices 0"),
         ({"image_size": (32,)}, "height and width"),
-        ({"precision": "bf16"}, "did you mean 'bf16-mixed'"),
+        ({"precision": "bf16_mixed"}, "did you mean 'bf16-mixed'"),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], words: str) -> None:

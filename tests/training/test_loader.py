@@ -18,14 +18,14 @@ SHAPE = Preprocessing(height=16, width=16)
 
 def test_an_epoch_has_every_image_once_and_depends_on_seed_and_epoch_alone() -> None:
     batches = EpochBatches(20, 6, seed=3)
-    batches.set_epoch(4)
+    batches.epoch = 4
     epoch = list(batches)
     assert sorted(index for batch in epoch for _, index in batch) == list(range(20))
     assert all(key[0] == 4 for batch in epoch for key in batch)
-    resumed = EpochBatches(20, 6, seed=3, first_epoch=4)
+    resumed = EpochBatches(20, 6, seed=3, epoch=4)
     assert list(resumed) == epoch
-    assert list(EpochBatches(20, 6, seed=4, first_epoch=4)) != epoch
-    batches.set_epoch(5)
+    assert list(EpochBatches(20, 6, seed=4, epoch=4)) != epoch
+    batches.epoch = 5
     assert [[i for _, i in batch] for batch in batches] != [[i for _, i in batch] for batch in epoch]
 
 

@@ -8,12 +8,15 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from medmamba.data.reading import read_image
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
+
+ALL = "all"  # the name that stands for every split at once
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,11 +85,13 @@ class Dataset:
     made_splits: tuple[str, ...] = ()
 
     def split(self, name: str) -> ImageSet:
-        """Open one split.
+        """Open one split, or all of them as one with the name `all`.
 
         Raises:
             InputError: There is no such split; the message names those there are.
         """
+        if name == ALL:
+            return _joined([self.splits[each]() for each in self.splits])
         if name not in self.splits:
             there = ", ".join(self.splits)
             raise InputError(f"{self.name} has no split {name!r}, only {there}{suggest(name, tuple(self.splits))}")
@@ -134,3 +139,20 @@ class Dataset:
         if self.task is Task.MULTILABEL:
             return "|".join(self.classes[index] for index in np.flatnonzero(target))
         return self.classes[int(target)]
+
+
+def _joined(parts: list[ImageSet]) -> ImageSet:
+    """Several splits of one source as one."""
+
+    def chain(columns: list[tuple[Any, ...] | None]) -> tuple[Any, ...] | None:
+        return None if None in columns else tuple(item for column in columns if column is not None for item in column)
+
+    return ImageSet(
+        names=tuple(name for part in parts for name in part.names),
+        targets=np.concatenate([part.targets for part in parts]),
+        groups=chain([part.groups for part in parts]),
+        files=chain([part.files for part in parts]),
+        array=np.concatenate([part.array for part in parts if part.array is not None])
+        if parts[0].files is None
+        else None,
+    )

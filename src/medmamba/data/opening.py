@@ -22,6 +22,7 @@ def open_data(
     *,
     task: str | None = None,
     group_column: str | None = None,
+    positive: str | None = None,
     seed: int = 0,
     classes: tuple[str, ...] | None = None,
 ) -> Dataset:
@@ -34,6 +35,8 @@ def open_data(
             `./breastmnist` for the folder.
         task: `binary`, `multi-class`, `multi-label` or `ordinal`; None lets the data decide.
         group_column: The patient column of a table, if it is not called patient or group.
+        positive: The class of a binary task whose sensitivity is asked for; None for the last one, or what is known of
+            the data set.
         seed: Decides the splits that are missing, and the phantoms.
         classes: The class order of a trained model; labels are mapped to it by name. None sorts class names as text
             (`0, 1, 10, 2`); a MedMNIST file keeps its own order.
@@ -54,8 +57,18 @@ def open_data(
         data = medmnist.open_npz(_existing(text), task=asked)
     else:
         listing = _listing(_existing(text), group_column, trained=classes is not None)
-        return make_dataset(listing, task=asked, classes=classes, seed=seed)
-    return data if classes is None else reorder(data, classes)
+        data = make_dataset(listing, task=asked, classes=classes, seed=seed)
+    data = data if classes is None else reorder(data, classes)
+    return data if positive is None else _with_positive(data, positive)
+
+
+def _with_positive(data: Dataset, name: str) -> Dataset:
+    if data.task is not Task.BINARY:
+        raise InputError(f"{data.name} is a {data.task} data set, which has no positive class; leave {name!r} out")
+    if name not in data.classes:
+        hint = suggest(name, data.classes)
+        raise InputError(f"{name!r} cannot be the positive class of {data.name}; it has {few(data.classes)}{hint}")
+    return replace(data, positive=data.classes.index(name))
 
 
 def parse_task(task: str | None) -> Task | None:

@@ -36,6 +36,7 @@ def evaluate(
     split: str = "test",
     *,
     out: str | os.PathLike[str],
+    group_column: str | None = None,
     batch_size: int = 64,
     resamples: int = 1000,
     seed: int = 0,
@@ -46,9 +47,10 @@ def evaluate(
     Args:
         classifier: A trained model, from `medmamba.load`.
         data: What to evaluate on, opened with the classifier's classes; or what `open_data` takes.
-        split: Name of the split.
+        split: Name of the split; `all` takes every image.
         out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png` and `roc.png`; made if
             needed. Files of these names in it are replaced, each whole.
+        group_column: The patient column of a table, as in training.
         batch_size: Images that go through the model at once; changes speed and memory, not the figures.
         resamples: Bootstrap draws; 0 leaves the intervals out.
         seed: Of the bootstrap.
@@ -70,8 +72,12 @@ def evaluate(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder to write to")
     if not isinstance(data, Dataset):
-        data = open_data(data, task=str(bundle.task), classes=bundle.classes)
+        # with the seed of the training, so that data that came without splits is cut as it was then
+        seed_of_splits = int(bundle.provenance.get("seed") or 0)
+        task = str(bundle.task)
+        data = open_data(data, task=task, group_column=group_column, classes=bundle.classes, seed=seed_of_splits)
     check_fit(bundle, data)
+    check_split(bundle, data, split)
     images = data.split(split)
     if len(images) == 0:
         raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
@@ -89,6 +95,20 @@ def evaluate(
     write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
     write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
     return report
+
+
+def check_split(bundle: Bundle, data: Dataset, split: str) -> None:
+    """Refuse a split that we have cut from images other than those the model was trained on.
+
+    A cut is the same only for the same images and labels. For others, images may be in our test part that were trained
+    on; which images are asked for must then be said.
+    """
+    trained_on = bundle.provenance.get("data") or {}
+    if split in data.made_splits and data.fingerprint() != trained_on.get("fingerprint"):
+        raise InputError(
+            f"{data.name} came without a split {split!r}, and its images, labels or patients are not those that the model was "
+            "trained on; give splits, or score every image with --split all if none of them was used in training"
+        )
 
 
 def check_fit(bundle: Bundle, data: Dataset) -> None:

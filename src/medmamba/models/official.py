@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +66,7 @@ def load_with_report(
     """As `load_published`, with the report of what fitted."""
     state = unwrap(source if isinstance(source, Mapping) else read_checkpoint(source))
     arguments = infer_arguments(state)
-    model = MedMamba(**arguments)  # type: ignore[arg-type]
+    model = MedMamba(**arguments)
     report = load_state(model, from_published(state))
     if num_classes is not None and num_classes != model.num_classes:
         model.reset_classifier(num_classes)
@@ -143,7 +144,7 @@ def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return renamed
 
 
-def infer_arguments(state: Mapping[str, Tensor]) -> dict[str, object]:
+def infer_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
     """Arguments of the network that a published state dict belongs to, read off its names and shapes.
 
     Raises:

@@ -87,25 +87,24 @@ class EpochBatches(Sampler[list[Key]]):
     The order is a permutation from a generator seeded by (seed, epoch). Batches of `batch_size` are cut from it, and
     process r of w takes every w-th image of each, from the r-th on. A left-over with fewer than 2 images a process,
     which batch normalisation could not use, is added to the batch before.
+
+    Attributes:
+        epoch: The one whose batches an iteration gives, from 0 over the whole run; whoever iterates sets it.
+        sizes: Images in each batch of an epoch over all processes.
     """
 
     def __init__(
-        self, n: int, batch_size: int, *, seed: int, rank: int = 0, processes: int = 1, first_epoch: int = 0
+        self, n: int, batch_size: int, *, seed: int, rank: int = 0, processes: int = 1, epoch: int = 0
     ) -> None:
         self.n = n
         self.seed = seed
         self.rank = rank
         self.processes = processes
-        self.first_epoch = first_epoch
-        self.epoch = first_epoch
+        self.epoch = epoch
         self.sizes = batch_sizes(n, batch_size, processes)
 
     def __len__(self) -> int:
         return len(self.sizes)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch with its own count, which starts at 0 in a resumed run too."""
-        self.epoch = self.first_epoch + epoch
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(seed_for(ORDER, self.seed, self.epoch))

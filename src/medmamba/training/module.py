@@ -14,7 +14,7 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.tasks import Task, loss
 from medmamba.training import ema
 from medmamba.training.config import TrainingError
-from medmamba.training.loader import Batch
+from medmamba.training.loader import Batch, EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
 from medmamba.training.seeds import STEP, seed_for
 
@@ -38,9 +38,8 @@ class Trainee(lightning.LightningModule):
         recipe: Recipe,
         task: Task,
         preprocessing: Preprocessing,
-        sizes: list[int],
+        order: EpochBatches,
         seed: int,
-        first_epoch: int = 0,
     ) -> None:
         super().__init__()
         self.net = net
@@ -48,9 +47,10 @@ class Trainee(lightning.LightningModule):
         self.recipe = recipe
         self.task = task
         self.preprocessing = preprocessing
-        self.sizes = sizes
+        self.order = order
+        self.sizes = order.sizes
         self.seed = seed
-        self.first_epoch = first_epoch
+        self.first_epoch = order.epoch
         self.loss_sum, self.seen = 0.0, 0
         self.answers: list[tuple[np.ndarray, np.ndarray]] = []
 
@@ -70,6 +70,8 @@ class Trainee(lightning.LightningModule):
         return torch.optim.AdamW(parameter_groups(self.net, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
 
     def on_train_epoch_start(self) -> None:
+        # Lightning tells samplers the epoch, but not batch samplers; it asks for the batches only after this
+        self.order.epoch = self.epoch
         self.loss_sum, self.seen = 0.0, 0
         self.answers = []
 

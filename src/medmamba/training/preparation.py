@@ -69,7 +69,7 @@ def prepare(
     train = Images(splits["train"], bundle.preprocessing, augment=recipe.augment, seed=config.seed)
     val = Images(splits["val"], bundle.preprocessing)
     n, size = len(train), recipe.batch_size
-    order = EpochBatches(n, size, seed=config.seed, rank=rank, processes=processes, first_epoch=first_epoch)
+    order = EpochBatches(n, size, seed=config.seed, rank=rank, processes=processes, epoch=first_epoch)
     fixed = FixedBatches(len(val), size, rank=rank, processes=processes)
     if processes > 1:
         net = synchronise(net, plan.device.type)
@@ -78,9 +78,8 @@ def prepare(
         recipe=recipe,
         task=bundle.task,
         preprocessing=bundle.preprocessing,
-        sizes=order.sizes,
+        order=order,
         seed=config.seed,
-        first_epoch=first_epoch,
     )
     pinned = plan.device.type == "cuda"
     train_batches = make_loader(train, order, workers=config.workers, pinned=pinned)

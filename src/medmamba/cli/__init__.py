@@ -1,0 +1,59 @@
+"""The command line.
+
+Progress and warnings go to standard error, results to standard output. Exit codes: 0 done; 1 the run failed, or some
+rows did; 2 the request was wrong and nothing was started. Nothing heavy is imported before a verb runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import tyro
+
+from medmamba.cli.console import log_handler
+from medmamba.cli.verbs import VERBS
+from medmamba.errors import InputError
+from medmamba.training.config import TrainingError
+
+DESCRIPTION = """Train, evaluate and use medical image classifiers, built on MedMamba.
+
+Research software, not a medical device."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit code."""
+    package = logging.getLogger("medmamba")
+    package.setLevel(logging.INFO)
+    package.addHandler(handler := log_handler())
+    try:
+        return parse(arguments).run()
+    except (InputError, ImportError) as reason:
+        print(f"medmamba: {reason}", file=sys.stderr)
+        return 2
+    except TrainingError as reason:
+        print(f"medmamba: {reason}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("medmamba: stopped", file=sys.stderr)
+        return 1
+    finally:
+        package.removeHandler(handler)
+
+
+def parse(arguments: Sequence[str] | None) -> Any:
+    """The verb and its options; leaves with code 2 and a message if they are wrong."""
+    return tyro.extras.subcommand_cli_from_dict(
+        VERBS,
+        prog="medmamba",
+        description=DESCRIPTION,
+        args=arguments,
+        config=(
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+            tyro.conf.HelptextFromCommentsOff,
+            tyro.conf.PositionalMetavarFromFieldName,
+        ),
+    )

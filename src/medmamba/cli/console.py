@@ -1,0 +1,119 @@
+"""What the verbs print, and how."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from medmamba.errors import InputError
+
+if TYPE_CHECKING:
+    from medmamba.predictor import Prediction
+
+
+def log_handler() -> logging.Handler:
+    """Plain lines on standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    return handler
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error where that is a terminal, moved by calling with (done, in all)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+    task = None
+
+    def move(done: int, total: int) -> None:
+        nonlocal task
+        if task is None:  # the bar appears with the first batch, after other lines are out
+            task = bar.add_task(what, total=total)
+            bar.start()
+        bar.update(task, completed=done, total=total)
+
+    try:
+        yield move
+    finally:
+        bar.stop()
+
+
+def print_table(rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
+    """Columns in line, two blanks apart; numbers to the right where a whole column is of numbers."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    body = rows[1:] if header else rows
+    numeric = [all(row[i][:1].isdigit() or row[i] == "-" for row in body) and header for i in range(len(widths))]
+    for row in rows:
+        cells = [
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, numeric, strict=True)
+        ]
+        print("  ".join(cells).rstrip())
+
+
+def print_headline(report: dict[str, Any]) -> None:
+    """The main figures of an evaluation with their intervals, and a row a class."""
+    from medmamba.metrics import headline, in_words
+
+    data = report["data"]
+    print(f"{data['name']}, split {data['split']}: {report['n']} images")
+    print_table([(name, words) for name, words in headline(report)], header=False)
+    columns = ("sensitivity", "specificity", "precision", "f1", "auc")
+    rows = [("class", "n", *columns)]
+    rows += [
+        (row["name"], str(row["n"]), *(in_words(row[column]) for column in columns)) for row in report["per_class"]
+    ]
+    print()
+    print_table(rows)
+    for note in report["notes"]:
+        print(note)
+
+
+def as_csv(answers: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """A row an image: file, label, the probability of each class, error."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["file", "label", *classes, "error"])
+    for answer in answers:
+        scores = [f"{answer.probabilities[name]:.6f}" if answer.probabilities else "" for name in classes]
+        writer.writerow([answer.file, answer.label or "", *scores, answer.error or ""])
+    return text.getvalue()
+
+
+def as_json(answers: Sequence[Prediction]) -> str:
+    """A list with one object an image."""
+    return json.dumps([asdict(answer) for answer in answers], indent=2, ensure_ascii=False) + "\n"
+
+
+def number(value: Any) -> str:
+    """With separators of thousands where it is a whole number."""
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
+    """`name=value` pairs with JSON values; what is no JSON is text.
+
+    Raises:
+        InputError: There is no `=` in one of them.
+    """
+    arguments = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise InputError(f"{pair!r} is no model argument; write name=value, for example drop_path_rate=0.2")
+        try:
+            arguments[name] = json.loads(value)
+        except json.JSONDecodeError:
+            arguments[name] = value
+    return arguments

@@ -1,0 +1,246 @@
+"""The verbs: one frozen dataclass each, whose fields are its options and whose `run` gives the exit code."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from medmamba.cli.console import (
+    as_csv,
+    as_json,
+    number,
+    parse_arguments,
+    print_headline,
+    print_table,
+    progress_bar,
+)
+from medmamba.errors import InputError
+from medmamba.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Demo:
+    """A whole run on built-in data: train, evaluate and predict on synthetic ultrasound, in a few minutes."""
+
+    out: Path = Path("demo")
+    """Folder for all of it; new or empty."""
+    seed: int = 0
+    """Decides the images and the training."""
+
+    def run(self) -> int:
+        from medmamba.demo import run_demo
+
+        with progress_bar("evaluating") as progress:
+            made = run_demo(self.out, seed=self.seed, progress=progress)
+        print_headline(made.report)
+        print(f"\n{len(made.predictions)} images of the test split, classified:")
+        for answer in made.predictions:
+            print(f"  {Path(answer.file).name}  {answer.label}  {answer.probabilities[answer.label or '']:.3f}")
+        print(f"\nMade: {made.run} (the trained model, its card and curves)")
+        print(f"      {made.run / 'evaluation-test'} (metrics, scores of every image, plots)")
+        print(f"      {made.pictures} (the images above)")
+        print(f"Next: medmamba predict {made.run} {made.pictures}")
+        print(
+            "      medmamba train YOUR_FOLDER --out runs/first --recipe small --image-size 96 96 --model medmamba_nano"
+        )
+        return 0
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a model and write its bundle. The epoch is chosen on the validation split; the test split is not read."""
+
+    data: Positional[str]
+    """A folder of class folders, a table (file,label[,split][,patient]), a MedMNIST .npz, the name of a MedMNIST set,
+    or phantoms."""
+    out: Path
+    """Folder for the trained model; new or empty, unless --resume."""
+    config: TrainConfig = TrainConfig()
+    resume: bool = False
+    """Go on from the last finished epoch of the run in --out, with the same data and options."""
+    task: str | None = None
+    """binary, multi-class, multi-label or ordinal, where the data does not tell."""
+    positive: str | None = None
+    """Positive class of a binary task; the last one in order otherwise."""
+    group_column: str | None = None
+    """Column of the table that names the patient, if it is not called patient or group."""
+    model_args: tuple[str, ...] = ()
+    """More arguments of the model, as name=value with JSON values, for example drop_path_rate=0.2."""
+
+    def run(self) -> int:
+        from medmamba.training import fit
+
+        options = {"model_args": parse_arguments(self.model_args)} if self.model_args else {}
+        data = {"task": self.task, "positive": self.positive, "group_column": self.group_column}
+        command = " ".join(["medmamba", *sys.argv[1:]])
+        folder = fit(
+            self.data, out=self.out, config=self.config, resume=self.resume, command=command, **data, **options
+        )
+        print(folder)
+        return 0
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a trained model on a data set: figures with 95 % intervals, a row an image, plots."""
+
+    model: Positional[Path]
+    """Folder of the trained model."""
+    data: Positional[str]
+    """As for train; labels are matched by class name."""
+    split: str = "test"
+    """Which images: train, val, test, or all."""
+    out: Path | None = None
+    """Folder for the results; by default evaluation-SPLIT in the model's folder."""
+    group_column: str | None = None
+    """Column of the table that names the patient, as in training."""
+    batch_size: int = 64
+    """Images at once; changes speed and memory, not the figures."""
+    resamples: int = 1000
+    """Bootstrap draws of the intervals; 0 for none."""
+    seed: int = 0
+    """Of the bootstrap."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Print metrics.json instead of a table."""
+
+    def run(self) -> int:
+        from medmamba.evaluation import evaluate
+        from medmamba.predictor import load
+
+        classifier = load(self.model, device=self.device)
+        out = self.out or self.model / f"evaluation-{self.split}"
+        with progress_bar("evaluating") as progress:
+            report = evaluate(
+                classifier,
+                self.data,
+                self.split,
+                out=out,
+                group_column=self.group_column,
+                batch_size=self.batch_size,
+                resamples=self.resamples,
+                seed=self.seed,
+                progress=progress,
+            )
+        if self.json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+        else:
+            print_headline(report)
+            print(f"\n{out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify images: one row an image, in the order given, also for those that cannot be read (exit code 1)."""
+
+    model: Positional[Path]
+    """Folder of the trained model."""
+    images: Positional[tuple[str, ...]]
+    """Files, folders (searched through), glob patterns, or .txt lists of paths."""
+    out: Path | None = None
+    """Write the CSV here instead of to standard output."""
+    batch_size: int = 32
+    """Images at once; changes speed and memory, not the answers."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Write JSON instead of CSV."""
+
+    def run(self) -> int:
+        from medmamba.predictor import load
+
+        if not self.images:
+            raise InputError("no images were named; give files, folders or patterns after the model's folder")
+        classifier = load(self.model, device=self.device)
+        with progress_bar("predicting") as progress:
+            answers = classifier.predict(self.images, batch_size=self.batch_size, progress=progress)
+        text = as_json(answers) if self.json else as_csv(answers, classifier.classes)
+        if self.out is None:
+            sys.stdout.write(text)
+        else:
+            from medmamba.bundle import write_atomically
+
+            write_atomically(self.out, text.encode())
+        failed = sum(answer.error is not None for answer in answers)
+        if failed:
+            print(f"{failed} of {len(answers)} images could not be read; see the column error", file=sys.stderr)
+        return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Import:
+    """Turn a checkpoint of the published MedMamba code into a bundle."""
+
+    checkpoint: Positional[Path]
+    """The .pth file; depths, widths, patch and state size are read off it."""
+    out: Path
+    """Folder for the bundle; new or empty."""
+    classes: tuple[str, ...] = ()
+    """Names of the outputs in order; class0, class1, ... otherwise. Another number than the file's needs --new-head."""
+    new_head: bool = False
+    """Replace the classifier by an untrained one for --classes, to be trained with --init."""
+    image_size: tuple[int, int] = (224, 224)
+    """Height and width that images are resized to."""
+
+    def run(self) -> int:
+        from medmamba.importing import import_checkpoint
+
+        report = import_checkpoint(
+            self.checkpoint, self.out, classes=self.classes, new_head=self.new_head, image_size=self.image_size
+        )
+        print(report)
+        print(self.out)
+        return 0
+
+
+@dataclass(frozen=True)
+class Info:
+    """This machine: devices, scan backends and why, versions, extras. Or a model, or a trained one."""
+
+    models: bool = False
+    """List our models with their sizes beside the paper's."""
+    data: bool = False
+    """List the data sets that are known by name."""
+    checkpoint: Path | None = None
+    """Tell what a trained model is and where it came from."""
+    model: str | None = None
+    """Count parameters and operations of a model, ours or timm's."""
+    num_classes: int = 1000
+    """Outputs of --model."""
+    image_size: tuple[int, int] = (224, 224)
+    """Height and width for --model."""
+    channels: int = 3
+    """Channels of the images for --model."""
+
+    def run(self) -> int:
+        from medmamba import info
+
+        if self.models:
+            print_table(info.models())
+            print("\nAny other name of timm's works as well: python -c 'import timm; print(timm.list_models())'")
+        elif self.data:
+            print_table(info.data_sets())
+        elif self.checkpoint is not None:
+            print_table(info.bundle(str(self.checkpoint)), header=False)
+        elif self.model is not None:
+            counts = info.model(self.model, self.num_classes, self.image_size, self.channels)
+            print_table([(name, number(value)) for name, value in counts.items()], header=False)
+        else:
+            print_table(info.machine(), header=False)
+        return 0
+
+
+VERBS = {
+    "demo": Demo,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "import": Import,
+    "info": Info,
+}

@@ -1,0 +1,126 @@
+"""What `medmamba info` tells: this machine, the models, the data sets. Rows of text; printing is the command line's."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+Rows = list[tuple[str, ...]]
+
+PACKAGES = ("torch", "torchvision", "timm", "numba", "lightning", "scikit-learn", "numpy", "pillow")
+EXTRAS = {"train": ("lightning", "matplotlib")}
+
+# what the paper's tables print: parameters in millions at 6 or 1000 classes, multiply-adds in G at 224 x 224
+PAPER = {
+    "medmamba_tiny": "14.5 / 15.2; 2.0",
+    "medmamba_small": "22.8 / 23.5; 3.5 (of 12 blocks)",
+    "medmamba_small12": "22.8 / 23.5; 3.5",
+    "medmamba_base": "47.1 / 48.1; 7.4 (of 16 blocks)",
+    "medmamba_base16": "47.1 / 48.1; 7.4",
+    "medmamba_tiny_scan": "16.2; 2.0",
+    "medmamba_tiny_sum": "51.6; 7.4",
+    "medmamba_tiny_split": "14.5; 2.0",
+    "medmamba_tiny_shuffle": "14.5; 2.0",
+    "vmamba_tiny": "22.1; 4.4",
+    "vmamba_small": "43.7; 9.0",
+    "vmamba_base": "75.2; 15.1",
+}
+
+
+def machine() -> Rows:
+    """Versions, devices, the scan backend that runs on each and why, and what is not installed."""
+    import torch
+
+    from medmamba import __version__
+    from medmamba.ops import backend
+
+    rows: Rows = [
+        ("medmamba", __version__),
+        ("Python", f"{platform.python_version()} on {platform.system()}, {os.cpu_count()} processor cores"),
+        *((name, _version(name)) for name in PACKAGES),
+    ]
+    devices = [torch.device("cpu")]
+    devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count())]
+    devices += [torch.device("mps")] if torch.backends.mps.is_available() else []
+    for device in devices:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads"
+        rows.append((f"device {device}", name if device.type != "mps" else "Apple GPU"))
+        rows.append(("  scan backend", _choice(device.type)))
+        rows += [(f"  {label}", words) for label, words in backend.describe(device.type).items()]
+    for extra, packages in EXTRAS.items():
+        missing = [package for package in packages if importlib.util.find_spec(package) is None]
+        rows.append(
+            (
+                f"extra {extra}",
+                f"lacks {', '.join(missing)}: pip install 'medmamba[{extra}]'" if missing else "installed",
+            )
+        )
+    return rows
+
+
+def _choice(device_type: str) -> str:
+    from medmamba.ops import BackendError, backend
+
+    asked = backend.requested()
+    try:
+        return backend.choose(device_type, asked) + (f" (asked for by {backend.ENVIRONMENT})" if asked else "")
+    except BackendError as reason:
+        return str(reason)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def models(classes: tuple[int, int] = (6, 1000)) -> Rows:
+    """Our models: depths, widths, parameters at two numbers of classes, and what the paper prints."""
+    import torch
+
+    from medmamba.models import create_model, model_names
+    from medmamba.models.medmamba import VARIANTS
+    from medmamba.models.vmamba import VARIANTS as VMAMBA_VARIANTS
+
+    variants = {**VARIANTS, **VMAMBA_VARIANTS}
+    rows: Rows = [
+        ("model", "depths", "widths", *(f"parameters, {n} classes" for n in classes), "the paper prints, M; G"),
+    ]
+    for name in model_names():
+        with torch.device("meta"):
+            sizes = [sum(p.numel() for p in create_model(name, n).parameters()) for n in classes]
+        row = variants[name]
+        numbers = (" ".join(map(str, row.depths)), " ".join(map(str, row.widths)), *(f"{size:,}" for size in sizes))
+        rows.append((name, *numbers, PAPER.get(name, "-")))
+    return rows
+
+
+def model(name: str, num_classes: int, image_size: tuple[int, int], channels: int) -> dict[str, Any]:
+    """Parameters and operations of one model, ours or timm's; the keys of `medmamba.evaluation.complexity`."""
+    from medmamba.evaluation import complexity
+    from medmamba.models import create_model
+
+    return complexity(create_model(name, num_classes, in_chans=channels, image_size=image_size), image_size, channels)
+
+
+def data_sets() -> Rows:
+    """The data sets that are known by name."""
+    from medmamba.data.catalogue import MEDMNIST
+
+    rows: Rows = [("name", "task", "classes", "train / val / test", "licence", "made from")]
+    for name, row in MEDMNIST.items():
+        counts = " / ".join(f"{n:,}" for n in row.counts)
+        rows.append((name, str(row.task), str(len(row.classes)), counts, row.licence, row.derived_from))
+    return rows
+
+
+def bundle(folder: str) -> Rows:
+    """What a trained model is and where it came from; what was not recorded reads `unknown`."""
+    from medmamba.bundle import load_bundle
+    from medmamba.card import facts
+
+    return list(facts(load_bundle(folder)).items())

@@ -1,0 +1,80 @@
+"""Runs that are killed, and runs in two processes. Slow: each process imports everything anew."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from noise import make_images
+
+import medmamba
+from medmamba.bundle import read_weights
+from medmamba.training.checkpoint import load_checkpoint
+
+HERE = Path(__file__).parent
+
+
+def start(out: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    paths = os.pathsep.join([str(HERE), str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "long_run.py"), str(out), json.dumps(options), *more]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+
+
+def finish(out: Path, **options: Any) -> Path:
+    done = start(out, **options)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def epochs(run: Path) -> list[str]:
+    return [line.split(",")[0] for line in (run / "history.csv").read_text().splitlines()]
+
+
+@pytest.mark.slow
+def test_a_run_killed_after_an_epoch_resumes_to_bit_equal_weights(tmp_path: Path) -> None:
+    options = {"model": "medmamba_nano", "recipe": "small", "epochs": 3, "augment": "light"}
+    whole = finish(tmp_path / "whole", **options)
+    assert start(tmp_path / "cut", "2", **options).returncode == -signal.SIGKILL
+    assert epochs(tmp_path / "cut") == ["epoch", "1", "2"]
+    cut = finish(tmp_path / "cut", resume=True, **options)
+    assert epochs(cut) == epochs(whole) == ["epoch", "1", "2", "3"]
+    for one, other in ((load_checkpoint(cut)["net"], load_checkpoint(whole)["net"]), map(read_weights, (cut, whole))):
+        assert all(torch.equal(one[name], other[name]) for name in other)
+
+
+@pytest.mark.slow
+def test_f013_two_processes_with_one_seed_give_bit_equal_weights(tmp_path: Path) -> None:
+    options = {"model": "medmamba_nano", "deterministic": True, "workers": 2, "epochs": 2}
+    runs = [finish(tmp_path / str(i), seed=7 + i // 2, **options) for i in range(3)]
+    first, again, other = map(read_weights, runs)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["medmamba_nano", "test_efficientnet"])
+def test_f031_two_processes_train_what_one_does(tmp_path: Path, model: str) -> None:
+    """21 images in batches of 8: the shares of the last one, 5, are uneven. No drop path: its draws differ.
+
+    In float64, because Adam divides a gradient by its own size, so that the rounding noise of one that is zero (a bias
+    before batch normalisation) becomes a step of the full learning rate in float32.
+    """
+    options = {"model": model, "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}
+    alone = finish(tmp_path / "alone", devices=1, **options)
+    both = finish(tmp_path / "both", devices=2, **options)
+    first, second = read_weights(alone), read_weights(both)
+    assert first.keys() == second.keys()  # no prefix
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-6, msg=name)
+    tables = [np.genfromtxt(run / "history.csv", delimiter=",", skip_header=1) for run in (alone, both)]
+    np.testing.assert_allclose(tables[1], tables[0], atol=1e-6)
+    scores = [medmamba.load(run, device="cpu").scores(make_images(21)) for run in (alone, both)]
+    np.testing.assert_allclose(scores[1], scores[0], atol=1e-6)
+    assert (both / "log.txt").read_text().count("epoch 1/2") == 1  # one process writes
