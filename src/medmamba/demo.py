@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmamba.data.dataset import ImageSet
+from medmamba.data.phantoms import CLASSES
 from medmamba.errors import InputError
 from medmamba.predictor import Prediction
 
@@ -51,24 +53,24 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None
     from medmamba.data import open_data
     from medmamba.evaluation import evaluate
     from medmamba.predictor import load
-    from medmamba.training import fit
+    from medmamba.training import TrainConfig, fit
 
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"{folder} is there already; name another folder with --out, or remove it")
     data = open_data(DATA, seed=seed)
     run = folder / "run"
-    options = {"model": MODEL, "recipe": RECIPE, "image_size": IMAGE_SIZE, "channels": 1, "seed": seed}
-    fit(data, out=run, command="medmamba demo", **options)
+    config = TrainConfig(model=MODEL, recipe=RECIPE, image_size=IMAGE_SIZE, channels=1, seed=seed)
+    fit(data, out=run, config=config, command="medmamba demo")
     classifier = load(run)
     report = evaluate(classifier, data, out=run / "evaluation-test", progress=progress)
     pictures = folder / "images"
-    _write_pictures(data.split("test").array[:PICTURES], pictures)
+    _write_pictures(data.split("test"), pictures)
     return Demo(run, report, pictures, classifier.predict(pictures))
 
 
-def _write_pictures(images: Any, folder: Path) -> None:
+def _write_pictures(images: ImageSet, folder: Path) -> None:
     from PIL import Image
 
     folder.mkdir()
-    for i, pixels in enumerate(images):
-        Image.fromarray(pixels).save(folder / f"phantom-{i}.png")
+    for i in range(PICTURES):
+        Image.fromarray(images.read(i)).save(folder / f"phantom-{i}-{CLASSES[images.targets[i]]}.png")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -59,7 +61,7 @@ class Train:
     or phantoms."""
     out: Path
     """Folder for the trained model; new or empty, unless --resume."""
-    config: TrainConfig = TrainConfig()
+    config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on from the last finished epoch of the run in --out, with the same data and options."""
     task: str | None = None
@@ -74,11 +76,16 @@ class Train:
     def run(self) -> int:
         from medmamba.training import fit
 
-        options = {"model_args": parse_arguments(self.model_args)} if self.model_args else {}
-        data = {"task": self.task, "positive": self.positive, "group_column": self.group_column}
-        command = " ".join(["medmamba", *sys.argv[1:]])
+        config = self.config.with_options({"model_args": parse_arguments(self.model_args)})
         folder = fit(
-            self.data, out=self.out, config=self.config, resume=self.resume, command=command, **data, **options
+            self.data,
+            out=self.out,
+            config=config,
+            resume=self.resume,
+            task=self.task,
+            positive=self.positive,
+            group_column=self.group_column,
+            command=" ".join(["medmamba", *sys.argv[1:]]),
         )
         print(folder)
         return 0
@@ -236,7 +243,7 @@ class Info:
         return 0
 
 
-VERBS = {
+VERBS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
     "train": Train,
     "evaluate": Evaluate,

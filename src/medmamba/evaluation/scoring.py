@@ -106,8 +106,8 @@ def check_split(bundle: Bundle, data: Dataset, split: str) -> None:
     trained_on = bundle.provenance.get("data") or {}
     if split in data.made_splits and data.fingerprint() != trained_on.get("fingerprint"):
         raise InputError(
-            f"{data.name} came without a split {split!r}, and its images, labels or patients are not those that the model was "
-            "trained on; give splits, or score every image with --split all if none of them was used in training"
+            f"{data.name} came without a split {split!r}, and its images, labels or patients are not those that the "
+            "model was trained on; give splits, or score every image with --split all if none was used in training"
         )
 
 

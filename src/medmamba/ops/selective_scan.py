@@ -91,8 +91,7 @@ def _selective_scan_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(u.device.type, enabled=False):
         core = backends.core(u.device.type, backend, "backward")
-        gradients = sequences.selective_scan_backward(core, grad, u, dt, A, B, C, D, dt_bias)
-        return gradients  # type: ignore[return-value]
+        return sequences.selective_scan_backward(core, grad, u, dt, A, B, C, D, dt_bias)  # type: ignore[return-value]
 
 
 @_selective_scan.register_fake
