@@ -54,9 +54,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
-            raise InputError(
-                f"the classes {list(self.classes)} are none or repeat; a bundle needs distinct class names"
-            )
+            raise InputError(f"the classes {list(self.classes)} are empty or repeat; give each class a name of its own")
         if not 0 <= self.positive < max(2, len(self.classes)):
             raise InputError(f"positive class {self.positive} is none of the {len(self.classes)} classes")
         if not 0 <= self.threshold <= 1:
@@ -106,13 +104,11 @@ class Bundle:
         entries = dict(entries)
         version = entries.pop("format", "unknown")
         if version != FORMAT:
-            raise InputError(
-                f"this is a bundle of format {version}, this version reads format {FORMAT}; update medmamba"
-            )
+            raise InputError(f"the bundle has format {version}, this version reads format {FORMAT}; update medmamba")
         known = {entry.name for entry in fields(cls)}
         if wrong := sorted(known.symmetric_difference(entries)):
             raise InputError(
-                f"the entries {', '.join(wrong)} are missing or unknown; expected {', '.join(sorted(known))}"
+                f"entries are missing or unknown: {', '.join(wrong)}; copy the file again or update medmamba"
             )
         tasks = tuple(task.value for task in Task)
         if entries["task"] not in tasks:

@@ -110,7 +110,7 @@ def test_an_unreadable_image_is_named_before_training(
 def test_f070_workers_give_the_same_batches_under_fork_and_spawn(method: str) -> None:
     images = Images(make_images(12), SHAPE, augment="light", seed=5)
     pickle.dumps(images)
-    alone = [batch for batch in make_loader(images, EpochBatches(12, 4, seed=5), workers=0, pinned=False)]
+    alone = list(make_loader(images, EpochBatches(12, 4, seed=5), workers=0, pinned=False))
     with_workers = make_loader(images, EpochBatches(12, 4, seed=5), workers=2, pinned=False)
     with_workers.multiprocessing_context = method  # type: ignore[attr-defined]
     for one, other in zip(alone, with_workers, strict=True):

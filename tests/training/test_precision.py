@@ -30,9 +30,7 @@ def test_an_old_gpu_trains_in_float32_and_refuses_bfloat16() -> None:
         choose_precision("bf16-mixed", CUDA)
 
 
-@pytest.mark.parametrize(
-    ("name", "device"), [("16-mixed", CPU), ("16-mixed", MPS), ("bf16-mixed", MPS), ("64", MPS)]
-)
+@pytest.mark.parametrize(("name", "device"), [("16-mixed", CPU), ("16-mixed", MPS), ("bf16-mixed", MPS), ("64", MPS)])
 def test_what_a_device_cannot_do_is_refused(name: str, device: torch.device) -> None:
     with pytest.raises(InputError, match=name):
         choose_precision(name, device)

@@ -37,7 +37,7 @@ def equal(one: Path, other: Path) -> bool:
     return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
 
 
-def die_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
+def cut_after(epochs: int, run: Callable[[], Path]) -> None:
     """Break off a run, as a power cut would, once so many epochs are saved."""
     save = Keeper.save
 
@@ -46,7 +46,10 @@ def die_after(monkeypatch: pytest.MonkeyPatch, epochs: int) -> None:
         if len(self.history) == epochs:
             raise ConnectionError("power cut")
 
-    monkeypatch.setattr(Keeper, "save", save_and_die)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "save", save_and_die)
+        with pytest.raises(ConnectionError):
+            run()
 
 
 def test_a_run_leaves_a_complete_bundle_that_predicts(short_fit: Fit) -> None:
@@ -221,12 +224,10 @@ def test_early_stopping_waits_for_the_patience(short_fit: Fit, tmp_path: Path) -
     assert provenance["ended"].startswith("finished early")
 
 
-def test_a_resumed_run_equals_an_undisturbed_one(short_fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_equals_an_undisturbed_one(short_fit: Fit) -> None:
     options = {"config": TrainConfig(**{**SHORT.__dict__, "recipe": "small", "epochs": 3, "augment": "light"})}
     whole = short_fit("whole", **options)
-    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        die_after(patch, 1)
-        short_fit("cut", **options)
+    cut_after(1, lambda: short_fit("cut", **options))
     cut = whole.parent / "cut"
     assert load_bundle(cut).provenance["ended"] == "not finished"  # and yet a usable bundle
     assert resume(cut, data=make_data()) == cut
@@ -238,11 +239,9 @@ def test_a_resumed_run_equals_an_undisturbed_one(short_fit: Fit, monkeypatch: py
     assert "resuming after epoch 1" in (cut / "log.txt").read_text()
 
 
-def test_a_run_killed_in_its_first_epoch_can_be_resumed(short_fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_killed_in_its_first_epoch_can_be_resumed(short_fit: Fit) -> None:
     whole = short_fit("whole")
-    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        die_after(patch, 0)
-        short_fit("cut")
+    cut_after(0, lambda: short_fit("cut"))
     cut = short_fit("cut", resume=True)
     assert equal(whole, cut)
 
@@ -339,9 +338,7 @@ def test_a_path_is_resumed_without_naming_the_data_again(tmp_path: Path, monkeyp
         for index in range(12):
             Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / "data" / name / f"{index}.png")
     monkeypatch.chdir(tmp_path)
-    with monkeypatch.context() as patch, pytest.raises(ConnectionError):
-        die_after(patch, 1)
-        fit("data", out="run", config=SHORT)
+    cut_after(1, lambda: fit("data", out="run", config=SHORT))
     monkeypatch.chdir("/")
     assert len(rows(resume(tmp_path / "run", progress=False))) == 2
 
@@ -388,3 +385,10 @@ def test_each_epoch_has_an_order_of_its_own(short_fit: Fit, monkeypatch: pytest.
     short_fit(epochs=3)
     assert [sorted(order) for order in orders.values()] == [list(range(24))] * 3
     assert len({tuple(order) for order in orders.values()}) == 3
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_f019_grey_images_train_with_one_channel_and_with_three(short_fit: Fit, channels: int) -> None:
+    run = short_fit(channels=channels, epochs=1)
+    assert read_weights(run)["conv1.0.weight"].shape[1] == channels
+    assert medmamba.load(run, device="cpu").scores(make_images(3)).shape == (3, 2)

@@ -8,6 +8,7 @@ occur, nothing is divided by a decay and no exponential of a positive number is 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from medmamba.ops.sequences import Tokens
@@ -17,7 +18,7 @@ CHUNK = 32  # tokens; the memory of a chunk grows with it, the number of Python 
 
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
-    x, s, A, B, C, D = _unroll(tokens, order)
+    x, s, A, B, C, D, _ = _unroll(tokens, order)
     h = x.new_zeros(x.shape[0], x.shape[1], *A.shape[1:])
     outputs = []
     for start in range(0, x.shape[2], CHUNK):
@@ -31,7 +32,7 @@ def forward(tokens: Tokens, order: Tensor) -> Tensor:
 
 def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     """Gradients of the tokens, by the adjoint recurrence g_t = C_t y'_t + a_{t+1} g_{t+1}, chunks in reverse."""
-    x, s, A, B, C, D = _unroll(tokens, order)
+    x, s, A, B, C, D, dt = _unroll(tokens, order)
     g = _gather(grad, order)
     starts = [x.new_zeros(x.shape[0], x.shape[1], *A.shape[1:])]
     bounds = range(0, x.shape[2], CHUNK)
@@ -65,12 +66,12 @@ def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     def whole(parts: list[Tensor]) -> Tensor:
         return torch.cat(parts[::-1], dim=2)
 
+    through_softplus = whole(ds) * torch.sigmoid(dt)
     return Tokens(
         x=_scatter(whole(dx) + D[:, None] * g, order, tokens.x.shape[2]),
-        s=_scatter(whole(ds), order, len(order)),
+        dt=_scatter(through_softplus, order, len(order)).permute(2, 0, 1, 3),
         A=dA,
-        B=_scatter(whole(dB), order, len(order)),
-        C=_scatter(whole(dC), order, len(order)),
+        BC=_scatter(torch.cat([whole(dB), whole(dC)], dim=-1), order, len(order)),
         D=(g * x).sum(dim=(0, 2)),
     )
 
@@ -93,10 +94,13 @@ def _compose(decays: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     return decays, values
 
 
-def _unroll(tokens: Tokens, order: Tensor) -> Tokens:
-    """Every token tensor in the order of its scan: (b, l, k, c) -> (b, k, l, c)."""
-    x, s, A, B, C, D = tokens
-    return Tokens(_gather(x, order), _gather(s, order), A, _gather(B, order), _gather(C, order), D)
+def _unroll(tokens: Tokens, order: Tensor) -> tuple[Tensor, ...]:
+    """x, steps, A, B, C, D and dt, every token tensor in the order of its scan, (b, k, l, ...)."""
+    x, dt, A, BC, D = tokens
+    dt = _gather(dt.permute(1, 2, 0, 3), order)
+    n = A.shape[-1]
+    B, C = _gather(BC[..., -2 * n :], order).split(n, dim=-1)
+    return _gather(x, order), F.softplus(dt), A, B, C, D, dt
 
 
 def _gather(values: Tensor, order: Tensor) -> Tensor:  # (b, l, k or 1, c) -> (b, k, l, c)

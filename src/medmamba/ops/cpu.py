@@ -25,36 +25,36 @@ from medmamba.ops.sequences import Tokens
 log = logging.getLogger(__name__)
 
 CHUNK = 32  # tokens between two states that the backward keeps; what lies between is computed again
-TILE = 32  # channels in a unit of work
+TILE = 64  # channels in a unit of work
 
 
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
-    x, s, A, B, C, D = (t.detach().numpy() for t in tokens)
+    x, dt, A, BC, D = (t.detach().numpy() for t in tokens)
     y = np.zeros_like(x)
-    tile = _tile(x)
-    kernel = kernels().forward
-    arguments = (x, s, _states_first(A), B, C, D, order.numpy(), y, tile)
-    _spread(kernel, arguments, units=x.shape[0] * -(-x.shape[3] // tile))
+    tile, states = _tile(x), A.shape[2]
+    arguments = (x, dt, _states_first(A), BC, D, order.numpy(), y)
+    scratch = ((states, tile), *3 * ((tile,),))
+    _spread(kernels().forward, arguments, scratch, units=x.shape[0] * -(-x.shape[3] // tile))
     return torch.from_numpy(y)
 
 
 def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     """Gradients of the tokens."""
-    x, s, A, B, C, D = (t.detach().numpy() for t in tokens)
-    tile = _tile(x)
-    batch, tiles = x.shape[0], -(-x.shape[3] // tile)
+    x, dt, A, BC, D = (t.detach().numpy() for t in tokens)
     rates = _states_first(A)
-    dx, ds = np.zeros_like(x), np.empty_like(s)
+    tile, states = _tile(x), rates.shape[1]
+    batch, tiles, chunks = x.shape[0], -(-x.shape[3] // tile), -(-x.shape[1] // CHUNK)
+    dx, ddt = np.zeros_like(x), np.empty_like(dt)
     # sums over channels are made a tile at a time, sums over the batch an image at a time; added up below, in one order
-    dB, dC = np.empty((tiles, *B.shape), B.dtype), np.empty((tiles, *C.shape), C.dtype)
+    dBC = np.empty((tiles, *BC.shape[:3], 2 * states), BC.dtype)
     dA, dD = np.zeros((batch, *rates.shape), A.dtype), np.zeros((batch, *D.shape), D.dtype)
-    arguments = (grad.detach().numpy(), x, s, rates, B, C, D, order.numpy(), dx, ds, dA, dB, dC, dD, tile, CHUNK)
-    _spread(kernels().backward, arguments, units=batch * tiles)
-    sums = dA.sum(0).transpose(0, 2, 1), dB.sum(0), dC.sum(0), dD.sum(0)
-    return Tokens(
-        torch.from_numpy(dx), torch.from_numpy(ds), *(torch.from_numpy(np.ascontiguousarray(t)) for t in sums)
-    )
+    arguments = (grad.detach().numpy(), x, dt, rates, BC, D, order.numpy(), dx, ddt, dA, dBC, dD)
+    kept = (CHUNK, states, tile)  # of a chunk
+    scratch = ((chunks, states, tile), (CHUNK + 1, states, tile), kept, *2 * ((CHUNK, tile),), (states, tile))
+    _spread(kernels().backward, arguments, scratch + 3 * ((tile,),), units=batch * tiles)
+    sums = dA.sum(0).transpose(0, 2, 1), dBC.sum(0), dD.sum(0)
+    return Tokens(torch.from_numpy(dx), torch.from_numpy(ddt), *map(torch.from_numpy, sums))
 
 
 def _states_first(A: np.ndarray) -> np.ndarray:  # (k, d, n) -> (k, n, d), so that channels lie side by side
@@ -66,13 +66,20 @@ def _tile(x: np.ndarray) -> int:
     return TILE if x.shape[0] * (x.shape[3] // TILE) >= torch.get_num_threads() else TILE // 2
 
 
-def _spread(kernel: Callable[..., None], arguments: tuple[object, ...], units: int) -> None:
-    """Run `kernel(*arguments, first, last)` over `units`, in contiguous shares, one a thread."""
+def _spread(
+    kernel: Callable[..., None], arguments: tuple[np.ndarray, ...], scratch: tuple[tuple[int, ...], ...], units: int
+) -> None:
+    """Run a kernel over `units`, in contiguous shares, one a thread, each with its own scratch arrays."""
     threads = max(1, min(torch.get_num_threads(), units))
     bounds = [units * i // threads for i in range(threads + 1)]
+    dtype = arguments[0].dtype
+
+    def work(first: int, last: int) -> None:
+        kernel(*arguments, *(np.empty(shape, dtype) for shape in scratch), first, last)
+
     shares = list(pairwise(bounds))
-    waiting = [_pool(os.getpid()).submit(kernel, *arguments, *share) for share in shares[1:]] if threads > 1 else []
-    kernel(*arguments, *shares[0])
+    waiting = [_pool(os.getpid()).submit(work, *share) for share in shares[1:]] if threads > 1 else []
+    work(*shares[0])
     for future in waiting:
         future.result()
 

@@ -4,13 +4,14 @@ A core works on tokens. With `l` tokens, `k` independent scans (directions, or g
 and `n` states, it takes
 
     x      (b, l, j, d)  input, j = k, or j = 1 where all k scans read the same input and their outputs are summed
-    s      (b, l, k, d)  step sizes, after softplus
+    dt     (k, b, l, d)  step sizes before softplus
     A      (k, d, n)     decay rates, negative
-    B, C   (b, l, k, n)
+    BC     (b, l, k, c)  its last 2n columns are B and C
     D      (k, d)        skip weights
     order  (k, l)        the position that each scan reads at each time
 
-all contiguous and of one dtype, and gives y of x's shape; its backward gives the gradients of x, s, A, B, C and D.
+all contiguous and of one dtype, and gives y of x's shape; its backward gives the gradients of x, dt, A, BC (the last
+2n columns) and D.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -26,10 +26,9 @@ class Tokens(NamedTuple):
     """Arguments of a core; see the module's text for the shapes."""
 
     x: Tensor
-    s: Tensor
+    dt: Tensor
     A: Tensor
-    B: Tensor
-    C: Tensor
+    BC: Tensor
     D: Tensor
 
 
@@ -41,9 +40,11 @@ class Core(Protocol):
     def backward(self, grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens: ...
 
 
-def cross_scan(core: Core, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
+def cross_scan(
+    core: Core, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor
+) -> Tensor:
     """Forward of the two-dimensional scan; arguments as in `medmamba.ops.cross_scan`."""
-    tokens, _ = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
+    tokens = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
     return _like(core.forward(tokens, map_order(x.shape[1], x.shape[2], x.device)), x)
 
 
@@ -51,16 +52,14 @@ def cross_scan_backward(
     core: Core, grad: Tensor, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor
 ) -> tuple[Tensor, ...]:
     """Gradients of x, proj, dt_weight, dt_bias, A and D."""
-    tokens, dt = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
+    tokens = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
     order = map_order(x.shape[1], x.shape[2], x.device)
     g = core.backward(grad.to(tokens.x.dtype).reshape(tokens.x.shape).contiguous(), tokens, order)
-    grad_dt = g.s * torch.sigmoid(dt)  # the derivative of softplus
-    weight = dt_weight.to(grad_dt.dtype)
-    low = proj[..., : weight.shape[-1]].to(grad_dt.dtype).flatten(1, 2)  # (b, l, k, r)
-    grad_low = torch.einsum("blkd,kdr->blkr", grad_dt, weight)
-    grad_proj = torch.cat([grad_low, g.B, g.C], dim=-1)
-    grad_weight = torch.einsum("blkd,blkr->kdr", grad_dt, low)
-    gradients = (g.x, grad_proj, grad_weight, grad_dt.sum(dim=(0, 1)), g.A, g.D)
+    grad_dt = g.dt.flatten(1, 2)  # (k, b*l, d)
+    low, weight = _low_rank(tokens.BC, dt_weight)
+    grad_low = (grad_dt @ weight).transpose(0, 1).unflatten(0, tokens.BC.shape[:2])  # (b, l, k, r)
+    grad_weight = grad_dt.transpose(1, 2) @ low
+    gradients = (g.x, torch.cat([grad_low, g.BC], dim=-1), grad_weight, grad_dt.sum(dim=1), g.A, g.D)
     return tuple(_like(g, t) for g, t in zip(gradients, (x, proj, dt_weight, dt_bias, A, D), strict=True))
 
 
@@ -68,7 +67,7 @@ def selective_scan(
     core: Core, u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None
 ) -> Tensor:
     """Forward of the one-dimensional scan; arguments as in `medmamba.ops.selective_scan`."""
-    tokens, _ = _line_tokens(u, dt, A, B, C, D, dt_bias)
+    tokens = _line_tokens(u, dt, A, B, C, D, dt_bias)
     y = core.forward(tokens, line_order(B.shape[1], u.shape[-1], u.device))
     return _like(_channels_first(y), u)
 
@@ -85,18 +84,18 @@ def selective_scan_backward(
     dt_bias: Tensor | None,
 ) -> tuple[Tensor, ...]:
     """Gradients of u, dt, A, B, C, D and dt_bias; an empty one where the argument was left out."""
-    tokens, dt_full = _line_tokens(u, dt, A, B, C, D, dt_bias)
+    tokens = _line_tokens(u, dt, A, B, C, D, dt_bias)
     order = line_order(B.shape[1], u.shape[-1], u.device)
     g = core.backward(_tokens_first(grad.to(tokens.x.dtype), B.shape[1]).contiguous(), tokens, order)
-    grad_dt = g.s * torch.sigmoid(dt_full)  # (b, l, g, d)
+    grad_B, grad_C = _channels_first(g.BC).chunk(2, dim=2)
     return (
         _like(_channels_first(g.x), u),
-        _like(_channels_first(grad_dt), dt),
+        _like(g.dt.permute(1, 0, 3, 2), dt),
         _like(g.A, A),
-        _like(_channels_first(g.B), B),
-        _like(_channels_first(g.C), C),
+        _like(grad_B, B),
+        _like(grad_C, C),
         u.new_empty(0) if D is None else _like(g.D, D),
-        u.new_empty(0) if dt_bias is None else _like(grad_dt.sum(dim=(0, 1)), dt_bias),
+        u.new_empty(0) if dt_bias is None else _like(g.dt.sum(dim=(1, 2)), dt_bias),
     )
 
 
@@ -112,36 +111,36 @@ def line_order(groups: int, length: int, device: torch.device) -> Tensor:
     return torch.arange(length, device=device).repeat(groups, 1)
 
 
-def _map_tokens(
-    x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor
-) -> tuple[Tokens, Tensor]:
-    """Tokens of a map, and dt before softplus, (b, l, k, d)."""
+def _map_tokens(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tokens:
     dtype = torch.promote_types(x.dtype, torch.float32)
-    n, r = A.shape[-1], dt_weight.shape[-1]
-    low, B, C = proj.to(dtype).flatten(1, 2).split([r, n, n], dim=-1)
-    dt = torch.einsum("blkr,kdr->blkd", low, dt_weight.to(dtype)) + dt_bias.to(dtype)
-    parts = (x.to(dtype).flatten(1, 2).unsqueeze(2), F.softplus(dt), A.to(dtype), B, C, D.to(dtype))
-    return Tokens(*(part.contiguous() for part in parts)), dt
+    b, l = x.shape[0], x.shape[1] * x.shape[2]
+    BC = proj.to(dtype).flatten(1, 2)  # with the low-rank dt before B and C
+    low, weight = _low_rank(BC, dt_weight)
+    dt = torch.baddbmm(dt_bias.to(dtype)[:, None], low, weight.transpose(1, 2))  # (k, b*l, d)
+    parts = (x.to(dtype).reshape(b, l, 1, -1), dt.unflatten(1, (b, l)), A.to(dtype), BC, D.to(dtype))
+    return Tokens(*(part.contiguous() for part in parts))
+
+
+def _low_rank(BC: Tensor, dt_weight: Tensor) -> tuple[Tensor, Tensor]:
+    """The low-rank dt of every direction, (k, b*l, r), and its weight (k, d, r), in one dtype."""
+    return BC[..., : dt_weight.shape[-1]].flatten(0, 1).transpose(0, 1), dt_weight.to(BC.dtype)
 
 
 def _line_tokens(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None
-) -> tuple[Tokens, Tensor]:
-    """Tokens of a line of groups, and dt before softplus, (b, l, g, d)."""
+) -> Tokens:
     dtype = torch.promote_types(u.dtype, torch.float32)
     groups = B.shape[1]
     full = dt.to(dtype) if dt_bias is None else dt.to(dtype) + dt_bias.to(dtype)[:, None]
-    full = _tokens_first(full, groups)
     skip = A.new_zeros(A.shape[0]) if D is None else D
     parts = (
         _tokens_first(u.to(dtype), groups),
-        F.softplus(full),
+        full.unflatten(1, (groups, -1)).permute(1, 0, 3, 2),
         A.to(dtype).unflatten(0, (groups, -1)),
-        B.to(dtype).permute(0, 3, 1, 2),
-        C.to(dtype).permute(0, 3, 1, 2),
+        torch.cat([B, C], dim=2).to(dtype).permute(0, 3, 1, 2),
         skip.to(dtype).unflatten(0, (groups, -1)),
     )
-    return Tokens(*(part.contiguous() for part in parts)), full
+    return Tokens(*(part.contiguous() for part in parts))
 
 
 def _tokens_first(channels: Tensor, groups: int) -> Tensor:  # (b, g*d, l) -> (b, l, g, d)

@@ -80,6 +80,9 @@ def quiet() -> Iterator[None]:
             logger.setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"lightning\..*")
+            # torch's remarks on the speed of DDP, which nobody who trains can act on
+            warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
+            warnings.filterwarnings("ignore", message="The AccumulateGrad node's stream does not match")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

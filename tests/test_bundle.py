@@ -1,0 +1,156 @@
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from medmamba.bundle import Bundle, load_bundle, load_model, write_atomically, write_json
+from medmamba.card import card, facts
+from medmamba.data.preprocessing import Preprocessing
+from medmamba.errors import InputError
+from medmamba.tasks import Task
+
+BUNDLE = Bundle(
+    model="test_resnet",
+    task=Task.MULTICLASS,
+    classes=("zebra", "ant", "bee"),
+    preprocessing=Preprocessing(height=32, width=48),
+    threshold=0.25,
+    provenance={"seed": 3, "data": {"name": "zoo"}},
+)
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    BUNDLE.save(tmp_path / "run", BUNDLE.build_model().state_dict())
+    return tmp_path / "run"
+
+
+def edit(folder: Path, **changes: object) -> None:
+    entries = json.loads((folder / "bundle.json").read_text())
+    entries.update(changes)
+    (folder / "bundle.json").write_text(json.dumps({k: v for k, v in entries.items() if v != "DROP"}))
+
+
+def test_what_is_saved_comes_back_with_the_classes_in_order(saved: Path) -> None:
+    assert load_bundle(saved) == BUNDLE
+    assert load_bundle(saved).classes == ("zebra", "ant", "bee")
+    model = load_model(saved)
+    assert not model.training
+    kept = load_file(saved / "weights.safetensors")
+    assert all(torch.equal(tensor, kept[name]) for name, tensor in model.state_dict().items())
+    assert model(torch.zeros(1, 3, 32, 48)).shape == (1, 3)
+
+
+def test_a_bundle_holds_no_pickle_and_anyone_may_read_it(saved: Path) -> None:
+    assert {path.name for path in saved.iterdir()} == {"bundle.json", "card.md", "weights.safetensors"}
+    assert all(path.stat().st_mode & 0o444 == 0o444 for path in saved.iterdir())
+
+
+def test_reading_a_description_needs_no_torch(saved: Path) -> None:
+    code = "import sys; from medmamba.bundle import *; load_bundle(sys.argv[1]); print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code, str(saved)], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_folder_that_is_no_bundle_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="there is no folder"):
+        load_bundle(tmp_path / "nowhere")
+    with pytest.raises(InputError, match=r"holds no bundle\.json"):
+        load_bundle(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '"x"'])
+def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
+    (saved / "bundle.json").write_text(text)
+    with pytest.raises(InputError, match=r"bundle\.json cannot be used"):
+        load_bundle(saved)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"format": 2}, "has format 2, this version reads format 1"),
+        ({"format": "DROP"}, "has format unknown"),
+        ({"classes": "DROP"}, "missing or unknown: classes"),
+        ({"colour": "red"}, "missing or unknown: colour"),
+        ({"task": "multiclass"}, "did you mean 'multi-class'"),
+        ({"classes": ["a", "a"]}, "repeat"),
+        ({"classes": []}, "empty"),
+        ({"classes": 3}, "cannot be used"),
+        ({"positive": 7}, "positive class 7"),
+        ({"threshold": 2}, "threshold 2"),
+        ({"preprocessing": {"height": 32, "width": 32, "zoom": 2}}, "zoom"),
+        ({"preprocessing": None}, "cannot be used"),
+    ],
+)
+def test_a_wrong_entry_is_refused(saved: Path, changes: dict[str, object], words: str) -> None:
+    edit(saved, **changes)
+    with pytest.raises(InputError, match=words):
+        load_bundle(saved)
+
+
+def test_missing_or_damaged_weights_are_refused(saved: Path) -> None:
+    weights = saved / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(InputError, match="is damaged"):
+        load_model(saved)
+    weights.unlink()
+    with pytest.raises(InputError, match=r"has no weights\.safetensors"):
+        load_model(saved)
+
+
+def test_f041_weights_that_do_not_fit_are_counted(saved: Path) -> None:
+    edit(saved, classes=["a", "b", "c", "d", "e"])
+    with pytest.raises(InputError, match=r"of \d+ tensors expected, 2 of another shape \(fc\.weight\)"):
+        load_model(saved)
+
+
+def test_missing_and_unexpected_tensors_are_counted(saved: Path) -> None:
+    tensors = load_file(saved / "weights.safetensors")
+    tensors["extra"] = tensors.pop("fc.bias")
+    save_file(tensors, saved / "weights.safetensors")
+    with pytest.raises(InputError, match=r"1 missing \(fc\.bias\), 1 unexpected \(extra\)"):
+        load_model(saved)
+
+
+def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_atomically(tmp_path / "file", b"old")
+
+    def fail(handle: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space"):
+        write_atomically(tmp_path / "file", b"new")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert (tmp_path / "file").read_bytes() == b"old"
+
+
+def test_json_never_holds_a_nan(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(tmp_path / "x.json", {"auc": float("nan")})
+
+
+def test_f034_what_was_not_recorded_reads_unknown() -> None:
+    known = facts(BUNDLE)
+    assert known["data"] == "zoo"
+    assert known["seed"] == "3"
+    missing = [name for name, value in facts(replace(BUNDLE, provenance={})).items() if value == "unknown"]
+    assert {"data", "data fingerprint", "best epoch", "validation AUC", "date", "versions", "recipe"} <= set(missing)
+    assert all(facts(replace(BUNDLE, provenance={})).values())
+
+
+def test_the_card_says_what_it_is_not_and_takes_class_names_literally() -> None:
+    text = card(replace(BUNDLE, classes=("a|b", "<script>", "*c*")))
+    assert "not a medical device" in text
+    assert "<script>" not in text.replace("\\<script\\>", "")
+    assert "a\\|b" in text

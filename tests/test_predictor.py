@@ -1,0 +1,152 @@
+import logging
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import medmamba
+from medmamba.bundle import Bundle
+from medmamba.data.dataset import ImageSet
+from medmamba.data.preprocessing import Preprocessing
+from medmamba.errors import InputError
+from medmamba.predictor import Classifier
+from medmamba.tasks import Task
+
+BUNDLE = Bundle(
+    model="test_resnet",
+    task=Task.MULTICLASS,
+    classes=("zebra", "ant", "bee"),
+    preprocessing=Preprocessing(height=32, width=32),
+)
+
+
+def save(folder: Path, bundle: Bundle = BUNDLE) -> Path:
+    torch.manual_seed(0)
+    model = bundle.build_model()
+    torch.nn.init.normal_(model.get_classifier().weight, std=2.0)  # type: ignore[operator]
+    bundle.save(folder, model.state_dict())
+    return folder
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Classifier:
+    return medmamba.load(save(tmp_path / "run"), device="cpu")
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[Path]:
+    rng = np.random.default_rng(0)
+    files = [tmp_path / "pictures" / f"{index}.png" for index in range(7)]
+    files[0].parent.mkdir()
+    for file in files:
+        Image.fromarray(rng.integers(0, 255, (20, 30), dtype=np.uint8)).save(file)
+    return files
+
+
+def test_f058_files_folders_globs_and_lists(classifier: Classifier, pictures: list[Path], tmp_path: Path) -> None:
+    nested = tmp_path / "nested" / "deep"
+    nested.mkdir(parents=True)
+    for file in pictures:
+        (nested / file.name).write_bytes(file.read_bytes())
+    listing = tmp_path / "list.txt"
+    listing.write_text("\n".join([*map(str, pictures), str(tmp_path / "missing.png")]))
+    assert len(classifier.predict([pictures[0].parent])) == 7
+    assert len(classifier.predict([tmp_path / "nested"])) == 7
+    assert len(classifier.predict(pictures[0])) == 1
+    assert len(classifier.predict([f"{pictures[0].parent}/*.png"])) == 7
+    from_list = classifier.predict([listing])
+    assert [answer.error is None for answer in from_list] == [True] * 7 + [False]
+    assert "missing.png" in str(from_list[-1].error)
+
+
+def test_rows_come_in_the_order_given_whatever_the_batch_size(classifier: Classifier, pictures: list[Path]) -> None:
+    broken = pictures[0].parent / "broken.png"
+    broken.write_bytes(b"no picture")
+    order = [pictures[3], broken, pictures[0], pictures[6], pictures[3]]
+    runs = [classifier.predict(order, batch_size=size) for size in (1, 2, 3, 100)]
+    for answers in runs:
+        assert [answer.file for answer in answers] == [str(path) for path in order]
+        assert answers[1].label is None
+        assert answers[1].probabilities == {}
+        assert "broken.png" in str(answers[1].error)
+        for answer, expected in zip(answers, runs[0], strict=True):
+            assert answer.label == expected.label
+            assert answer.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
+    good = runs[0][0]
+    assert list(good.probabilities) == ["zebra", "ant", "bee"]
+    assert sum(good.probabilities.values()) == pytest.approx(1)
+    assert good.label == max(good.probabilities, key=good.probabilities.__getitem__)
+
+
+def test_only_unreadable_images_are_only_error_rows(classifier: Classifier, tmp_path: Path) -> None:
+    answers = classifier.predict([tmp_path / "a.png", tmp_path / "b.png"])
+    assert [answer.label for answer in answers] == [None, None]
+
+
+def test_scores_of_a_split_are_those_of_its_files(classifier: Classifier, pictures: list[Path]) -> None:
+    images = ImageSet(tuple(path.name for path in pictures), np.zeros(7, np.int64), files=tuple(pictures))
+    seen: list[tuple[int, int]] = []
+    scores = classifier.scores(images, batch_size=3, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(3, 7), (6, 7), (7, 7)]
+    rows = [list(answer.probabilities.values()) for answer in classifier.predict(pictures)]
+    np.testing.assert_allclose(scores, rows, atol=1e-5)
+    assert len(np.unique(scores[:, 0])) == 7
+
+
+def test_an_unreadable_image_of_a_split_is_named(classifier: Classifier, tmp_path: Path) -> None:
+    images = ImageSet(("gone.png",), np.zeros(1, np.int64), files=(tmp_path / "gone.png",))
+    with pytest.raises(InputError, match=r"gone\.png"):
+        classifier.scores(images)
+
+
+def test_a_binary_model_answers_by_its_threshold(tmp_path: Path, pictures: list[Path]) -> None:
+    for threshold, label in ((0.0, "bad"), (1.0, "good")):
+        bundle = replace(BUNDLE, task=Task.BINARY, classes=("bad", "good"), positive=0, threshold=threshold)
+        answers = medmamba.load(save(tmp_path / f"run{threshold}", bundle), device="cpu").predict(pictures)
+        assert {answer.label for answer in answers} == {label}
+
+
+def test_a_multi_label_model_joins_its_labels(tmp_path: Path, pictures: list[Path]) -> None:
+    bundle = replace(BUNDLE, task=Task.MULTILABEL, threshold=0.0)
+    answers = medmamba.load(save(tmp_path / "run", bundle), device="cpu").predict(pictures[0])
+    assert answers[0].label == "zebra|ant|bee"
+
+
+def test_a_batch_of_none_is_refused(classifier: Classifier, pictures: list[Path]) -> None:
+    with pytest.raises(InputError, match="batch size 0"):
+        classifier.predict(pictures, batch_size=0)
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "toaster", "meta", "xla"])
+def test_a_device_that_is_not_there_is_refused(tmp_path: Path, device: str) -> None:
+    with pytest.raises(InputError, match=device):
+        medmamba.load(save(tmp_path / "run"), device=device)
+
+
+def test_f005_auto_falls_back_to_the_cpu_when_mps_fails(
+    tmp_path: Path, pictures: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = save(tmp_path / "run")
+    expected = medmamba.load(folder, device="cpu").predict(pictures)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)  # and yet the first use of it fails
+    with caplog.at_level(logging.WARNING):
+        classifier = medmamba.load(folder, device="auto")
+    assert classifier.device.type == "cpu"
+    assert "runs on the CPU instead" in caplog.text
+    assert classifier.predict(pictures) == expected
+
+
+def test_predicting_loads_nothing_of_training(tmp_path: Path, pictures: list[Path]) -> None:
+    code = (
+        "import sys, medmamba; medmamba.load(sys.argv[1], device='cpu').predict(sys.argv[2]);"
+        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'medmamba.training') if m in sys.modules])"
+    )
+    command = [sys.executable, "-c", code, str(save(tmp_path / "run")), str(pictures[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

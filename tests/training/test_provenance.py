@@ -1,0 +1,46 @@
+import numpy as np
+import pytest
+from noise import make_data, make_images
+
+from medmamba.data.dataset import ImageSet
+from medmamba.tasks import Task
+from medmamba.training.provenance import class_counts, describe_data, log_data
+
+
+def test_images_are_counted_by_class_and_labels_by_label() -> None:
+    data = make_data(classes=3)
+    assert class_counts(make_images(7, classes=3), data) == {"benign": 3, "malignant": 2, "normal": 2}
+    several = ImageSet(("a", "b"), np.array([[1, 1, 0], [0, 1, 0]]), array=make_images(2).array)
+    assert class_counts(several, make_data(classes=3, task=Task.MULTILABEL)) == {
+        "benign": 1,
+        "malignant": 2,
+        "normal": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("counts", "words"),
+    [
+        ({"a": 100, "b": 10}, None),
+        ({"a": 100, "b": 9}, "unbalanced: 9 images of b, 100 of a"),
+        ({"a": 100, "b": 0}, "no image of the class b"),
+    ],
+)
+def test_rare_and_missing_classes_are_warned_of(
+    counts: dict[str, int], words: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    log_data({"name": "x", "splits": "given", "notes": [], "counts": {"train": counts}})
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert (words is None) == (not warnings)
+    assert words is None or words in warnings[0]
+
+
+def test_notes_of_the_data_and_splits_made_here_are_told(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    data = make_data(notes=("2 columns are not used: age, sex",), made_splits=("val", "test"))
+    splits = {name: data.split(name) for name in ("train", "val")}
+    about = describe_data(data, splits, seed=5)
+    log_data(about)
+    assert "2 columns are not used" in caplog.text
+    assert about["splits"] == "val, test made here, seed 5"
+    assert about["fingerprint"] == data.fingerprint()
