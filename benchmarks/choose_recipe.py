@@ -2,8 +2,8 @@
 
     python benchmarks/choose_recipe.py RETINAMNIST.NPZ --out recipe-small.json [--processes 16]
 
-RetinaMNIST's train split is halved: one half trains, the other, which training never sees, scores the candidate. Phantoms
-are scored on a thousand fresh ones. Neither has an image in common with BUSI, BreastMNIST or BCCD.
+RetinaMNIST's train split is halved: one half trains, the other, which training never sees, scores the candidate.
+Phantoms are scored on 1,429 fresh ones. Neither has an image in common with BUSI, BreastMNIST or BCCD.
 """
 
 from __future__ import annotations

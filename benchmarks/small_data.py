@@ -3,8 +3,7 @@
     python benchmarks/small_data.py FOLDER_OF_DATA [--only breastmnist] [--seeds 0 1 2]
 
 Trains each set with each seed through the command line, evaluates the test split once, and writes
-`benchmarks/results/small-data.json`. The recipe was chosen on other data (RetinaMNIST, phantoms) and on validation
-splits alone. A set that was measured with the same settings before is taken from the file.
+`benchmarks/results/small-data.json` and the README's table. The recipe was chosen on other data (`choose_recipe.py`).
 """
 
 from __future__ import annotations
@@ -24,10 +23,12 @@ from typing import Any
 import numpy as np
 
 RESULTS = Path(__file__).parent / "results" / "small-data.json"
+README = Path(__file__).parents[1] / "README.md"
+BEGIN, END = "<!-- results: benchmarks/results/small-data.json -->", "<!-- end of results -->"
 RECIPE, MODEL = "small", "medmamba_nano"
 SETS = {  # name: (path below the folder of data, height and width)
     "breastmnist": ("medmnist/breastmnist.npz", (64, 64)),
-    "busi256": ("busi256", (96, 96)),
+    "busi256": ("busi256", (64, 64)),
     "bccd_cells": ("bccd_cells", (64, 64)),
 }
 
@@ -43,6 +44,28 @@ def main() -> None:
         path, size = SETS[name]
         results[name] = measure(name, arguments.data / path, size, arguments.seeds)
         RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    readme = README.read_text()
+    start, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
+    README.write_text(readme[:start] + "\n" + table(results) + readme[end:])
+
+
+def table(results: dict[str, Any]) -> str:
+    """The README's table, Markdown."""
+
+    def words(figure: dict[str, float]) -> str:
+        return f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+    rows = [
+        "| test split | n | nano, mean of 3 seeds: AUC | each seed | accuracy | random forest: AUC | minutes a run |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name, result in results.items():
+        runs = result["runs"]
+        seeds = " ".join(f"{run['auc']['value']:.3f}" for run in runs)
+        minutes = f"{max(run['train_seconds'] for run in runs) / 60:.1f}"
+        cells = (name, str(runs[0]["n"]), words(result["mean_auc"]), seeds, words(result["mean_accuracy"]))
+        rows.append("| " + " | ".join((*cells, words(result["forest"]["auc"]), minutes)) + " |")
+    return "\n".join(rows) + "\n"
 
 
 def measure(name: str, data: Path, size: tuple[int, int], seeds: list[int]) -> dict[str, Any]:
@@ -138,7 +161,13 @@ def forest(data: Path) -> dict[str, Any]:
     images = stacks["test"][1]
     scores = model.predict_proba(stacks["test"][0])
     report = summarise(
-        opened.task, scores, images.targets, opened.classes, positive=opened.positive, threshold=0.5, groups=images.groups
+        opened.task,
+        scores,
+        images.targets,
+        opened.classes,
+        positive=opened.positive,
+        threshold=0.5,
+        groups=images.groups,
     )
     return {name: {key: report[name][key] for key in ("value", "low", "high")} for name in ("auc", "accuracy")}
 

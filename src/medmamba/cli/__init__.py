@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from medmamba.cli.console import log_handler
+from medmamba.cli.console import LogHandler
 from medmamba.cli.verbs import VERBS
 from medmamba.errors import InputError
 from medmamba.training.config import TrainingError
@@ -27,10 +27,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
     package = logging.getLogger("medmamba")
     package.setLevel(logging.INFO)
-    package.addHandler(handler := log_handler())
+    package.addHandler(handler := LogHandler())
     try:
         return parse(arguments).run()
-    except (InputError, ImportError) as reason:
+    except InputError as reason:
         print(f"medmamba: {reason}", file=sys.stderr)
         return 2
     except TrainingError as reason:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,11 +19,16 @@ if TYPE_CHECKING:
     from medmamba.predictor import Prediction
 
 
-def log_handler() -> logging.Handler:
-    """Plain lines on standard error."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    return handler
+class LogHandler(logging.Handler):
+    """Plain lines on standard error, wherever that goes at the time: a progress bar borrows it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that reports; with several, each runs the whole command."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
 
 
 @contextmanager

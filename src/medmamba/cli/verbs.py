@@ -14,6 +14,7 @@ from tyro.conf import Positional
 from medmamba.cli.console import (
     as_csv,
     as_json,
+    is_first_process,
     number,
     parse_arguments,
     print_headline,
@@ -87,7 +88,8 @@ class Train:
             group_column=self.group_column,
             command=" ".join(["medmamba", *sys.argv[1:]]),
         )
-        print(folder)
+        if is_first_process():
+            print(folder)
         return 0
 
 

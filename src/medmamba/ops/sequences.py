@@ -40,9 +40,7 @@ class Core(Protocol):
     def backward(self, grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens: ...
 
 
-def cross_scan(
-    core: Core, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor
-) -> Tensor:
+def cross_scan(core: Core, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
     """Forward of the two-dimensional scan; arguments as in `medmamba.ops.cross_scan`."""
     tokens = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
     return _like(core.forward(tokens, map_order(x.shape[1], x.shape[2], x.device)), x)
@@ -113,11 +111,11 @@ def line_order(groups: int, length: int, device: torch.device) -> Tensor:
 
 def _map_tokens(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tokens:
     dtype = torch.promote_types(x.dtype, torch.float32)
-    b, l = x.shape[0], x.shape[1] * x.shape[2]
+    b, length = x.shape[0], x.shape[1] * x.shape[2]
     BC = proj.to(dtype).flatten(1, 2)  # with the low-rank dt before B and C
     low, weight = _low_rank(BC, dt_weight)
     dt = torch.baddbmm(dt_bias.to(dtype)[:, None], low, weight.transpose(1, 2))  # (k, b*l, d)
-    parts = (x.to(dtype).reshape(b, l, 1, -1), dt.unflatten(1, (b, l)), A.to(dtype), BC, D.to(dtype))
+    parts = (x.to(dtype).reshape(b, length, 1, -1), dt.unflatten(1, (b, length)), A.to(dtype), BC, D.to(dtype))
     return Tokens(*(part.contiguous() for part in parts))
 
 

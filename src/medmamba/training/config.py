@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import Suppress
 
 from medmamba.errors import InputError, suggest
 
@@ -38,7 +40,7 @@ class TrainConfig:
         deterministic: Use only operators that repeat bit for bit, an error where there is none.
         init: A bundle to start from: all its tensors but a head for other classes.
         model_args: More arguments for timm's `create_model`.
-        progress: Show a progress bar on standard error.
+        progress: A progress bar on standard error, where that is a terminal.
     """
 
     model: str = "medmamba_tiny"
@@ -58,7 +60,7 @@ class TrainConfig:
     workers: int = 0
     deterministic: bool = False
     init: str | None = None
-    model_args: dict[str, Any] = field(default_factory=dict)
+    model_args: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)  # `--model-args` reads them
     progress: bool = True
 
     def __post_init__(self) -> None:

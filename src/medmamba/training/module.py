@@ -67,7 +67,9 @@ class Trainee(lightning.LightningModule):
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW of the recipe."""
         recipe = self.recipe
-        return torch.optim.AdamW(parameter_groups(self.net, recipe.weight_decay), lr=recipe.lr, betas=recipe.betas)
+        groups = parameter_groups(self.net, recipe.weight_decay)
+        fused = self.device.type in ("cpu", "cuda")  # one kernel for all parameters, where torch has it
+        return torch.optim.AdamW(groups, lr=recipe.lr, betas=recipe.betas, fused=fused)
 
     def on_train_epoch_start(self) -> None:
         # Lightning tells samplers the epoch, but not batch samplers; it asks for the batches only after this

@@ -22,12 +22,14 @@ class Request:
     Attributes:
         data: Path or name of the data; None if an opened `Dataset` was given.
         task: Of the data, where it was said.
+        positive: The positive class, where it was said.
         group_column: Column of the patient, where it was said.
         config: The options.
     """
 
     data: str | None
     task: str | None
+    positive: str | None
     group_column: str | None
     config: TrainConfig
 

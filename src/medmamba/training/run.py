@@ -39,6 +39,7 @@ def fit(
     config: TrainConfig | None = None,
     resume: bool = False,
     task: str | None = None,
+    positive: str | None = None,
     group_column: str | None = None,
     command: str | None = None,
     **options: Any,
@@ -54,6 +55,7 @@ def fit(
         config: All options of the run.
         resume: Go on from the last finished epoch of the run in `out`, which must have had the same options and data.
         task: Of the data, where it cannot be told.
+        positive: The positive class of a binary task; None for the last one, or what is known of the data set.
         group_column: Column of a table that names the patient.
         command: The command line, to be recorded.
         options: Single options of `TrainConfig`, changed in `config`.
@@ -66,11 +68,12 @@ def fit(
         TrainingError: The run had to stop: a loss that is not finite, or Ctrl-C before the first epoch was finished.
     """
     spec = None if isinstance(data, Dataset) else absolute(data)
-    request = Request(spec, task, group_column, (config or TrainConfig()).with_options(options))
+    request = Request(spec, task, positive, group_column, (config or TrainConfig()).with_options(options))
     with quiet(), determinism_restored(), run_log() as log:
         plan = make_plan(request)
         if not isinstance(data, Dataset):
-            data = open_data(data, task=task, group_column=group_column, seed=request.config.seed)
+            seed = request.config.seed
+            data = open_data(data, task=task, positive=positive, group_column=group_column, seed=seed)
         return _train(data, Path(out), plan, resume, command, log)
 
 
@@ -98,6 +101,7 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
         config=request.config,
         resume=True,
         task=request.task,
+        positive=request.positive,
         group_column=request.group_column,
         **options,
     )
