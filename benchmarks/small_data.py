@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,47 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--only", nargs="*", choices=SETS, default=list(SETS))
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
+    parser.add_argument("--parallel", type=int, default=1, help="runs at once, each on two processor cores of its own")
+    parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
     arguments = parser.parse_args()
+    jobs = [(name, seed) for name in arguments.only for seed in arguments.seeds]
+    free = [{2 * i, 2 * i + 1} for i in range(arguments.parallel)]
+
+    def work(job: tuple[str, int]) -> tuple[dict[str, Any], np.ndarray]:
+        name, seed = job
+        path, size = SETS[name]
+        cores = free.pop()
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                made = train_and_evaluate(arguments.data / path, size, seed, Path(folder) / f"{name}-{seed}", cores)
+        finally:
+            free.append(cores)
+        print(name, made[0], flush=True)
+        return made
+
+    with ThreadPoolExecutor(arguments.parallel) as pool:
+        made = dict(zip(jobs, pool.map(work, jobs), strict=True))
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     for name in arguments.only:
         path, size = SETS[name]
-        results[name] = measure(name, arguments.data / path, size, arguments.seeds)
-        RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+        runs, scores = zip(*(made[name, seed] for seed in arguments.seeds), strict=True)
+        results[name] = {
+            "data": name,
+            "model": MODEL,
+            "recipe": RECIPE,
+            "image_size": list(size),
+            "commit": arguments.commit or commit(),
+            "machine": machine(arguments.parallel),
+            "runs": list(runs),
+            **summary_over_seeds(arguments.data / path, np.stack(scores)),
+            "forest": forest(arguments.data / path),
+        }
+    write({name: results[name] for name in SETS if name in results})
+
+
+def write(results: dict[str, Any]) -> None:
+    """The results file, and the table in the README."""
+    RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     readme = README.read_text()
     start, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
     README.write_text(readme[:start] + "\n" + table(results) + readme[end:])
@@ -68,35 +104,15 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(rows) + "\n"
 
 
-def measure(name: str, data: Path, size: tuple[int, int], seeds: list[int]) -> dict[str, Any]:
-    runs, scores = [], []
-    with tempfile.TemporaryDirectory() as folder:
-        for seed in seeds:
-            run, score = train_and_evaluate(data, size, seed, Path(folder) / f"{name}-{seed}")
-            print(name, run, flush=True)
-            runs.append(run)
-            scores.append(score)
-    mean = summary_over_seeds(data, np.stack(scores))
-    return {
-        "data": name,
-        "model": MODEL,
-        "recipe": RECIPE,
-        "image_size": list(size),
-        "commit": commit(),
-        "machine": machine(),
-        "runs": runs,
-        **mean,
-        "forest": forest(data),
-    }
-
-
-def train_and_evaluate(data: Path, size: tuple[int, int], seed: int, out: Path) -> tuple[dict[str, Any], np.ndarray]:
+def train_and_evaluate(
+    data: Path, size: tuple[int, int], seed: int, out: Path, cores: set[int]
+) -> tuple[dict[str, Any], np.ndarray]:
     command = ["train", str(data), "--out", str(out), "--model", MODEL, "--recipe", RECIPE]
     command += ["--image-size", *map(str, size), "--seed", str(seed), "--device", "cpu"]
     start = time.perf_counter()
-    medmamba(*command)
+    medmamba(*command, cores=cores)
     seconds = time.perf_counter() - start
-    report = json.loads(medmamba("evaluate", str(out), str(data), "--json", "--device", "cpu"))
+    report = json.loads(medmamba("evaluate", str(out), str(data), "--json", "--device", "cpu", cores=cores))
     bundle = json.loads((out / "bundle.json").read_text())
     with (out / "evaluation-test" / "scores.csv").open(newline="", encoding="utf-8") as file:
         scores = np.array([[float(row[name]) for name in bundle["classes"]] for row in csv.DictReader(file)])
@@ -114,9 +130,10 @@ def train_and_evaluate(data: Path, size: tuple[int, int], seed: int, out: Path) 
     return run, scores
 
 
-def medmamba(*arguments: str) -> str:
-    command = [sys.executable, "-c", "import sys; from medmamba.cli import main; sys.exit(main())", *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+def medmamba(*arguments: str, cores: set[int]) -> str:
+    command = ["taskset", "-c", ",".join(map(str, sorted(cores))), sys.executable, "-m", "medmamba", *arguments]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(len(cores))}
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment).stdout
 
 
 def summary_over_seeds(data: Path, scores: np.ndarray) -> dict[str, Any]:
@@ -177,13 +194,14 @@ def commit() -> str:
     return found.stdout.strip()
 
 
-def machine() -> str:
+def machine(parallel: int) -> str:
     model = platform.processor() or platform.machine()
     information = Path("/proc/cpuinfo")
     if information.exists():
         lines = [line for line in information.read_text().splitlines() if line.startswith("model name")]
         model = lines[0].partition(": ")[2] if lines else model
-    return f"{model}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    rest = f", of {os.cpu_count()}; {parallel} runs at once" if parallel > 1 else ""
+    return f"{model}, 2 cores a run{rest}, Python {platform.python_version()}"
 
 
 if __name__ == "__main__":

@@ -98,3 +98,31 @@ def test_the_module_loads_neither_torch_nor_sklearn() -> None:
     code = f"import sys, medmamba.data, medmamba.data.augment; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_all_is_every_split_at_once(data: Dataset) -> None:
+    parts = [data.split(name) for name in data.splits]
+    together = data.split("all")
+    assert together.names == tuple(name for part in parts for name in part.names)
+    assert (together.targets == np.concatenate([part.targets for part in parts])).all()
+    last = parts[-1]
+    assert (together.read(len(together) - 1) == last.read(len(last) - 1)).all()
+
+
+def test_patients_of_all_splits_are_kept(make_folder: Make) -> None:
+    root = make_folder({"a": 6, "b": 6})
+    rows = [f"{name}/{path.name},{name},{path.stem}" for name in "ab" for path in sorted((root / name).iterdir())]
+    (root / "table.csv").write_text("\n".join(["file,label,patient", *rows]))
+    together = open_data(root / "table.csv").split("all")
+    assert together.groups is not None
+    assert len(together.groups) == len(together) == 12
+
+
+def test_the_positive_class_is_the_last_one_or_the_one_named(make_folder: Make) -> None:
+    root = make_folder({"benign": 10, "malignant": 10})
+    assert open_data(root).positive == 1
+    assert open_data(root, positive="benign").positive == 0
+    with pytest.raises(InputError, match=r"'malignent' cannot be .* did you mean 'malignant'"):
+        open_data(root, positive="malignent")
+    with pytest.raises(InputError, match="multi-class data set, which has no positive class"):
+        open_data(make_folder({"a": 4, "b": 4, "c": 4}), positive="a")

@@ -230,3 +230,40 @@ def test_a_failure_while_drawing_leaves_the_old_metrics(tmp_path, monkeypatch):
         evaluate(classifier, data, out=tmp_path, resamples=20)
     assert (tmp_path / "metrics.json").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == FILES
+
+
+def trained_on(classifier, data):
+    classifier.bundle = replace(classifier.bundle, provenance={"data": {"fingerprint": data.fingerprint()}})
+    return classifier
+
+
+def test_a_split_that_we_cut_is_only_scored_for_the_images_that_were_trained_on(tmp_path):
+    """Else images of our test part may have been in the training part of another cut."""
+    classifier, data, images = case()
+    data = replace(data, splits={"train": lambda: images, "test": lambda: images}, made_splits=("train", "test"))
+    assert evaluate(trained_on(classifier, data), data, out=tmp_path / "same", resamples=0)["n"] == 60
+    renamed = replace(images, names=tuple(f"other/{row}" for row in range(60)))
+    other = replace(data, splits={"train": lambda: renamed, "test": lambda: renamed})
+    with pytest.raises(InputError, match="came without a split 'test', and its images, labels or patients are not"):
+        evaluate(classifier, other, out=tmp_path / "other", resamples=0)
+    assert not (tmp_path / "other").exists()
+    assert evaluate(classifier, other, "all", out=tmp_path / "all", resamples=0)["n"] == 120
+
+
+def test_data_without_splits_is_cut_as_in_training(tmp_path):
+    """With the seed of the bundle, whatever the seed of the bootstrap."""
+    from medmamba.data import open_data
+
+    generator = np.random.default_rng(0)
+    for name in ("benign", "malignant"):
+        (tmp_path / "images" / name).mkdir(parents=True)
+        for i in range(20):
+            pixels = np.full((4, 4), generator.integers(0, 59), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "images" / name / f"{i}.png")
+    classifier, _, _ = case()
+    trained = open_data(tmp_path / "images", seed=5)
+    origin = {"seed": 5, "data": {"fingerprint": trained.fingerprint()}}
+    classifier.bundle = replace(classifier.bundle, provenance=origin)
+    evaluate(classifier, tmp_path / "images", out=tmp_path / "out", resamples=10, seed=1)
+    scored = [row["file"] for row in read_table(tmp_path / "out" / "scores.csv")]
+    assert scored == list(trained.split("test").names)
