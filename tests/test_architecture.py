@@ -30,7 +30,7 @@ ONLY_IN = {
     "numba": {"ops"},
     "llvmlite": {"ops"},
     "matplotlib": {"training", "evaluation"},
-    "sklearn": {"data"},
+    "sklearn": set(),
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},
     "fastapi": set(),

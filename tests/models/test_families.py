@@ -1,0 +1,52 @@
+"""One model of each family that the paper compares with, at two sizes far from 224: it runs, or is refused in words."""
+
+import pytest
+import torch
+
+from medmamba.errors import InputError
+from medmamba.models import create_model
+
+# names in timm of the paper's tables 3 to 6
+FAMILIES = [
+    "resnet18",
+    "repvgg_a1",
+    "mobilevitv2_200",
+    "edgenext_base",
+    "nest_tiny",
+    "mobileone_s4",
+    "cait_xxs36_224",
+    "densenet169",
+    "swin_tiny_patch4_window7_224",
+    "convnext_tiny",
+    "convformer_s18",
+    "tnt_s_patch16_224",
+    "caformer_s18",
+    "pvt_v2_b2",
+    "davit_tiny",
+    "deit_small_patch16_224",
+    "tf_efficientnetv2_s",
+    "coat_small",
+    "mvitv2_base",
+    "efficientnet_b6",
+    "focalnet_small_srf",
+    "poolformer_m36",
+    "xcit_small_24_p16_224",
+    "gcvit_small",
+    "twins_svt_base",
+]
+REFUSED = {}  # (name, size): words of the refusal
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [64, 128])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_runs_or_is_refused_in_words(name, size):
+    try:
+        model = create_model(name, 3, image_size=(size, size)).eval()
+    except InputError as reason:
+        assert (name, size) in REFUSED, reason
+        assert REFUSED[name, size] in str(reason)
+        return
+    assert (name, size) not in REFUSED
+    with torch.no_grad():
+        assert model(torch.randn(2, 3, size, size)).shape == (2, 3)
