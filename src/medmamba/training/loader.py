@@ -5,9 +5,12 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
+from rich.console import Console
+from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -75,8 +78,10 @@ def _read_all(images: ImageSet, preprocessing: Preprocessing) -> Tensor | None:
         if pixels is not None:
             pixels[index] = preprocessing.pixels(image)
 
+    console = Console(stderr=True)
+    shown = partial(track, console=console, transient=True, disable=not console.is_terminal)
     with ThreadPoolExecutor(_READERS) as pool:
-        for _ in pool.map(read, range(len(images))):
+        for _ in shown(pool.map(read, range(len(images))), "reading images", total=len(images)):
             pass
     return None if pixels is None else torch.from_numpy(pixels)
 
