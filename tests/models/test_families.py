@@ -46,5 +46,7 @@ def test_a_family_takes_small_images(name, size):
 
 
 def test_a_size_that_a_model_cannot_take_is_refused_in_words():
-    with pytest.raises(InputError, match=r"vit_tiny_patch16_224 cannot .* 60 x 60 pixels: .*; choose another size or"):
-        create_model("vit_tiny_patch16_224", 3, image_size=(60, 60))
+    with pytest.raises(InputError, match=r"nest_tiny cannot be built for images of 50 x 50 pixels: .*; choose another"):
+        create_model("nest_tiny", 3, image_size=(50, 50))
+    with pytest.raises(InputError, match=r"coat_tiny cannot take images of 50 x 50 pixels: .*; choose another size"):
+        create_model("coat_tiny", 3, image_size=(50, 50))
