@@ -10,16 +10,14 @@ from PIL import Image
 from medmamba.cli import main
 
 
-def seconds(*command: str, limit: float) -> float:
-    """The least of at most six tries, until one is under the limit: what the program needs, not what else runs."""
-    least = float("inf")
-    for _ in range(6):
+def seconds(*command: str) -> float:
+    """The least of three tries: what the program needs, without what else the machine does."""
+    times = []
+    for _ in range(3):
         start = time.perf_counter()
         subprocess.run([sys.executable, *command], check=True, capture_output=True)
-        least = min(least, time.perf_counter() - start)
-        if least < limit:
-            break
-    return least
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def test_c02_importing_does_nothing_and_loads_no_torch():
@@ -36,7 +34,7 @@ def test_c02_importing_does_nothing_and_loads_no_torch():
 
 
 def test_help_is_quick():
-    assert seconds("-m", "medmamba", "--help", limit=0.5) < 0.5
+    assert seconds("-m", "medmamba", "--help") < 0.5
 
 
 def test_predicting_one_image_is_quick_and_loads_nothing_of_training(tmp_path):
@@ -44,7 +42,7 @@ def test_predicting_one_image_is_quick_and_loads_nothing_of_training(tmp_path):
     arguments = ["--model", "medmamba_nano", "--recipe", "quick", "--epochs", "1", "--image-size", "32", "32"]
     assert main(["train", "phantoms:60", "--out", str(run), *arguments]) == 0
     Image.fromarray(np.zeros((50, 50), np.uint8)).save(tmp_path / "a.png")
-    assert seconds("-m", "medmamba", "predict", str(run), str(tmp_path / "a.png"), limit=8) < 8
+    assert seconds("-m", "medmamba", "predict", str(run), str(tmp_path / "a.png")) < 8
     command = (
         "import sys; from medmamba.cli import main; "
         f"code = main(['predict', {str(run)!r}, {str(tmp_path / 'a.png')!r}]); "
