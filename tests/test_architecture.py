@@ -18,6 +18,7 @@ LAYERS = [
     ("bundle",),
     ("card",),
     ("models", "data", "metrics"),
+    ("network",),
     ("tasks", "ops", "errors"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -26,6 +27,7 @@ SIDEWAYS = {("info", "evaluation"), ("tasks", "errors")}  # allowed although on 
 # package: rooms that may import it; anywhere else it is a breach
 ONLY_IN = {
     "lightning": {"training"},
+    "timm": {"models", "training"},
     "triton": {"ops"},
     "numba": {"ops"},
     "llvmlite": {"ops"},

@@ -62,12 +62,20 @@ class Bundle:
 
     def build_model(self) -> nn.Module:
         """A model of this description with fresh weights, drawn from torch's global generator."""
-        from medmamba.models import create_model
+        from medmamba import network
 
         size = (self.preprocessing.height, self.preprocessing.width)
-        return create_model(
-            self.model, len(self.classes), in_chans=self.preprocessing.channels, image_size=size, **self.model_args
-        )
+        arguments = {"num_classes": len(self.classes), "in_chans": self.preprocessing.channels, **self.model_args}
+        if self.model not in network.VARIANTS:
+            from medmamba.models import create_model
+
+            return create_model(self.model, image_size=size, **arguments)
+        # ours are built without timm, whose import takes longer than all else that `predict` does
+        try:
+            network.check_size(size)
+            return network.build(self.model, **arguments)
+        except (TypeError, ValueError) as reason:
+            raise InputError(f"{self.model} cannot be built: {reason}") from reason
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
         """Write description, weights and card into a folder, which is made if needed; each file is replaced whole."""

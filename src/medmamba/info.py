@@ -83,17 +83,15 @@ def models(classes: tuple[int, int] = (6, 1000)) -> Rows:
     import torch
 
     from medmamba.models import create_model, model_names
-    from medmamba.models.medmamba import VARIANTS
-    from medmamba.models.vmamba import VARIANTS as VMAMBA_VARIANTS
+    from medmamba.network import VARIANTS
 
-    variants = {**VARIANTS, **VMAMBA_VARIANTS}
     rows: Rows = [
         ("model", "depths", "widths", *(f"parameters, {n} classes" for n in classes), "the paper prints, M; G"),
     ]
     for name in model_names():
         with torch.device("meta"):
             sizes = [sum(p.numel() for p in create_model(name, n).parameters()) for n in classes]
-        row = variants[name]
+        row = VARIANTS[name]
         numbers = (" ".join(map(str, row.depths)), " ".join(map(str, row.widths)), *(f"{size:,}" for size in sizes))
         rows.append((name, *numbers, PAPER.get(name, "-")))
     return rows

@@ -156,7 +156,7 @@ def test_timm_knows_our_names_once_the_models_are_imported():
     run = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "2"
     assert set(NAMES) <= set(timm.list_models())
-    assert medmamba.models.MedMamba.__module__ == "medmamba.models.medmamba"
+    assert medmamba.models.MedMamba.__module__ == "medmamba.network.medmamba"
 
 
 def test_a_greyscale_model_is_a_colour_model_with_summed_stem():

@@ -296,6 +296,7 @@ def test_f012_in_the_first_epoch_there_is_nothing_to_keep(short_fit: Fit, monkey
 def test_ctrl_c_leaves_a_bundle_that_says_so_and_can_be_resumed(
     short_fit: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
     whole = short_fit("whole")
 
     def press(tensor: Tensor) -> Tensor:

@@ -9,13 +9,12 @@ import torch
 from torch import nn
 
 from medmamba.errors import InputError, suggest
-from medmamba.models.medmamba import VARIANTS
-from medmamba.models.vmamba import VARIANTS as VMAMBA_VARIANTS
+from medmamba.network import VARIANTS
 
 
 def model_names() -> list[str]:
     """Names of our own models; timm's are in `timm.list_models()`."""
-    return [*VARIANTS, *VMAMBA_VARIANTS]
+    return list(VARIANTS)
 
 
 def create_model(

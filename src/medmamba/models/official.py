@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medmamba.errors import InputError
-from medmamba.models.medmamba import VARIANTS, MedMamba
-from medmamba.models.vmamba import VARIANTS as VMAMBA_VARIANTS
+from medmamba.network import VARIANTS, MedMamba
 
 # published part of a name -> ours
 NAMES = {
@@ -182,7 +181,7 @@ def infer_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def variant_name(arguments: Mapping[str, object]) -> str:
     """Registered name with the depths, widths, block and norm of `arguments`, else the nearest one in kind."""
-    rows = {**VARIANTS, **VMAMBA_VARIANTS}
+    rows = VARIANTS
     keys = ("depths", "widths", "block", "final_norm")
     for name, row in rows.items():
         if all(getattr(row, key) == arguments[key] for key in keys):

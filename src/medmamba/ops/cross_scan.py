@@ -72,7 +72,13 @@ def _check(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tenso
             raise ValueError(f"{name} is {tuple(tensor.shape)}; for a map of {tuple(x.shape)} it must be {shape}")
 
 
-@torch.library.custom_op("medmamba::cross_scan", mutates_args=())
+# `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which takes over a second
+ARGUMENTS = "Tensor x, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor D, str backend"
+torch.library.define("medmamba::cross_scan", f"({ARGUMENTS}) -> Tensor")
+torch.library.define("medmamba::cross_scan_backward", f"(Tensor grad, {ARGUMENTS}) -> ({', '.join(['Tensor'] * 6)})")
+
+
+@torch.library.impl("medmamba::cross_scan", "default")
 def _cross_scan(
     x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str
 ) -> Tensor:
@@ -80,7 +86,7 @@ def _cross_scan(
         return sequences.cross_scan(backends.core(x.device.type, backend), x, proj, dt_weight, dt_bias, A, D)
 
 
-@torch.library.custom_op("medmamba::cross_scan_backward", mutates_args=())
+@torch.library.impl("medmamba::cross_scan_backward", "default")
 def _cross_scan_backward(
     grad: Tensor,
     x: Tensor,
@@ -96,12 +102,12 @@ def _cross_scan_backward(
         return sequences.cross_scan_backward(core, grad, x, proj, dt_weight, dt_bias, A, D)  # type: ignore[return-value]
 
 
-@_cross_scan.register_fake
+@torch.library.register_fake("medmamba::cross_scan")
 def _(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str) -> Tensor:
     return x.new_empty(x.shape)
 
 
-@_cross_scan_backward.register_fake
+@torch.library.register_fake("medmamba::cross_scan_backward")
 def _(
     grad: Tensor, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str
 ) -> tuple[Tensor, ...]:
@@ -118,7 +124,7 @@ def _backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
     return (*gradients, None)
 
 
-_cross_scan.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd("medmamba::cross_scan", _backward, setup_context=_setup_context)
 
 
 @register_flop_formula(torch.ops.medmamba.cross_scan)

@@ -69,7 +69,14 @@ def _check(u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | N
             raise ValueError(f"{name} is {tuple(tensor.shape)}; for an input of {tuple(u.shape)} it must be {shape}")
 
 
-@torch.library.custom_op("medmamba::selective_scan", mutates_args=())
+ARGUMENTS = "Tensor u, Tensor dt, Tensor A, Tensor B, Tensor C, Tensor? D, Tensor? dt_bias, str backend"
+torch.library.define("medmamba::selective_scan", f"({ARGUMENTS}) -> Tensor")
+torch.library.define(
+    "medmamba::selective_scan_backward", f"(Tensor grad, {ARGUMENTS}) -> ({', '.join(['Tensor'] * 7)})"
+)
+
+
+@torch.library.impl("medmamba::selective_scan", "default")
 def _selective_scan(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None, backend: str
 ) -> Tensor:
@@ -77,7 +84,7 @@ def _selective_scan(
         return sequences.selective_scan(backends.core(u.device.type, backend), u, dt, A, B, C, D, dt_bias)
 
 
-@torch.library.custom_op("medmamba::selective_scan_backward", mutates_args=())
+@torch.library.impl("medmamba::selective_scan_backward", "default")
 def _selective_scan_backward(
     grad: Tensor,
     u: Tensor,
@@ -94,14 +101,14 @@ def _selective_scan_backward(
         return sequences.selective_scan_backward(core, grad, u, dt, A, B, C, D, dt_bias)  # type: ignore[return-value]
 
 
-@_selective_scan.register_fake
+@torch.library.register_fake("medmamba::selective_scan")
 def _(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None, backend: str
 ) -> Tensor:
     return u.new_empty(u.shape)
 
 
-@_selective_scan_backward.register_fake
+@torch.library.register_fake("medmamba::selective_scan_backward")
 def _(
     grad: Tensor,
     u: Tensor,
@@ -127,7 +134,7 @@ def _backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
     return (*(None if t is None else g for t, g in zip(inputs, gradients, strict=True)), None)
 
 
-_selective_scan.register_autograd(_backward, setup_context=_setup_context)
+torch.library.register_autograd("medmamba::selective_scan", _backward, setup_context=_setup_context)
 
 
 @register_flop_formula(torch.ops.medmamba.selective_scan)

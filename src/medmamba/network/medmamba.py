@@ -1,5 +1,8 @@
 """MedMamba (Yue & Li 2024): a four-stage network of SS-Conv-SSM blocks, and the table of its sizes.
 
+VMamba in its first form (Liu et al. 2024, arXiv 2401.10166v1), the paper's nearest baseline, is rows of the same table:
+the same stem, merging and SS2D; a block is the scan alone on all channels, and a LayerNorm comes before the mean.
+
 The paper's table 1 and the published code give small 8 and base 12 blocks in the third stage, but the parameters and
 FLOPs printed for them are those of 12 and 16: `medmamba_small12` and `medmamba_base16`.
 """
@@ -7,15 +10,13 @@ FLOPs printed for them are those of 12 and 16: `medmamba_small12` and `medmamba_
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from typing import Any
 
-from timm.layers import ClassifierHead
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
-from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from medmamba.models.blocks import BLOCKS, PatchEmbed, Stage
+from medmamba.network.blocks import BLOCKS, Head, PatchEmbed, Stage
 
-SMALLEST_SIDE = 16  # pixels; a side shorter than this leaves less than one cell for the last stage
+SMALLEST_SIDE = 16  # pixels
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,9 @@ VARIANTS = {
     "medmamba_tiny_sum": replace(TINY, block="sum"),
     "medmamba_tiny_split": replace(TINY, block="unshuffled"),
     "medmamba_tiny_shuffle": TINY,
+    "vmamba_tiny": Variant((2, 2, 9, 2), (96, 192, 384, 768), block="scan", final_norm=True),
+    "vmamba_small": Variant((2, 2, 27, 2), (96, 192, 384, 768), block="scan", final_norm=True),
+    "vmamba_base": Variant((2, 2, 27, 2), (128, 256, 512, 1024), block="scan", final_norm=True),
 }
 
 
@@ -99,9 +103,7 @@ class MedMamba(nn.Module):
             for i, width in enumerate(widths)
         ]
         self.norm = nn.LayerNorm(widths[-1]) if final_norm else nn.Identity()
-        self.head = ClassifierHead(
-            widths[-1], num_classes, pool_type=global_pool, drop_rate=drop_rate, input_fmt=self.output_fmt
-        )
+        self.head = Head(widths[-1], num_classes, global_pool, drop_rate)
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -110,14 +112,12 @@ class MedMamba(nn.Module):
 
     def forward_features(self, image: Tensor) -> Tensor:
         """Last feature map, (b, h, w, c)."""
-        if min(image.shape[-2:]) < SMALLEST_SIDE:
-            size = " x ".join(map(str, image.shape[-2:]))
-            raise ValueError(f"an image of {size} pixels came; both sides must be at least {SMALLEST_SIDE}")
+        check_size((image.shape[-2], image.shape[-1]))
         return self.norm(self.stages(self.patch_embed(image)))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Pooled features (b, c) if `pre_logits`, else logits."""
-        return self.head(x, pre_logits=pre_logits)
+        return self.head(x, pre_logits)
 
     def forward_intermediates(
         self,
@@ -143,10 +143,10 @@ class MedMamba(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt is {output_fmt!r}; it must be 'NCHW' or 'NHWC'")
-        taken, last = feature_take_indices(len(self.stages), indices)
+        taken = self._taken(indices)
         x = self.patch_embed(image)
         maps = []
-        for i, stage in enumerate(self.stages[: last + 1] if stop_early else self.stages):
+        for i, stage in enumerate(self.stages[: max(taken) + 1] if stop_early else self.stages):
             x = stage(x)
             if i in taken:
                 out = self.norm(x) if norm and i == len(self.stages) - 1 else x
@@ -157,13 +157,22 @@ class MedMamba(nn.Module):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last one in `indices`, and the head; returns the stages that are taken."""
-        taken, last = feature_take_indices(len(self.stages), indices)
-        self.stages = self.stages[: last + 1]
+        taken = self._taken(indices)
+        self.stages = self.stages[: max(taken) + 1]
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:
             self.reset_classifier(0, "")
         return taken
+
+    def _taken(self, indices: int | list[int] | None) -> list[int]:
+        """Numbers of the stages that are asked for: all, the last n, or a list that may count from the end."""
+        number = len(self.stages)
+        if indices is None or isinstance(indices, int):
+            indices = list(range(-(number if indices is None else indices), 0))
+        if not indices or not all(-number <= i < number for i in indices):
+            raise ValueError(f"stages {indices} were asked for; there are {number}")
+        return [i % number for i in indices]
 
     def get_classifier(self) -> nn.Module:
         """The linear layer that gives the logits."""
@@ -171,8 +180,10 @@ class MedMamba(nn.Module):
 
     def reset_classifier(self, num_classes: int, global_pool: str | None = None) -> None:
         """Put a new linear layer in place."""
+        old, pool = self.head, self.head.global_pool if global_pool is None else global_pool
         self.num_classes = num_classes
-        self.head.reset(num_classes, pool_type=global_pool)
+        self.head = Head(self.num_features, num_classes, pool, old.drop.p).to(self.patch_embed.proj.weight)
+        self.head.train(old.training)
         _initialise(self.head.fc)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
@@ -205,47 +216,12 @@ def _initialise(module: nn.Module) -> None:
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
 
-def register_variants(module: str, variants: dict[str, Variant]) -> None:
-    """Make every row known to timm under its name.
-
-    Args:
-        module: Name of the module whose rows they are.
-        variants: Name to row.
-    """
-    for name, variant in variants.items():
-
-        def build(
-            pretrained: bool = False, *, _name: str = name, _row: Variant = variant, **kwargs: object
-        ) -> nn.Module:
-            arguments = {**asdict(_row), **kwargs}
-            features = {"out_indices": tuple(range(len(arguments["depths"]))), "flatten_sequential": True}
-            return build_model_with_cfg(MedMamba, _name, pretrained, feature_cfg=features, **arguments)
-
-        build.__name__ = build.__qualname__ = name
-        build.__module__ = module
-        register_model(build)
+def check_size(size: tuple[int, int]) -> None:
+    """Raise `ValueError` for an image that leaves less than one cell for the last stage."""
+    if min(size) < SMALLEST_SIDE:
+        raise ValueError(f"an image of {size[0]} x {size[1]} pixels came; both sides must be at least {SMALLEST_SIDE}")
 
 
-def default_configs(variants: dict[str, Variant]) -> object:
-    """timm's description of each model: input, normalisation, names of its first and last layer; no weights."""
-    return generate_default_cfgs(
-        {
-            name: {
-                "input_size": (3, 224, 224),
-                "num_classes": 1000,
-                "pool_size": (7, 7),
-                "fixed_input_size": False,
-                "interpolation": "bilinear",
-                "crop_pct": 1.0,
-                "mean": (0.5, 0.5, 0.5),
-                "std": (0.5, 0.5, 0.5),
-                "first_conv": "patch_embed.proj",
-                "classifier": "head.fc",
-            }
-            for name in variants
-        }
-    )
-
-
-default_cfgs = default_configs(VARIANTS)
-register_variants(__name__, VARIANTS)
+def build(name: str, **arguments: Any) -> MedMamba:
+    """The network of a row of `VARIANTS`, with fresh weights; `arguments` override the row's and the defaults."""
+    return MedMamba(**{**asdict(VARIANTS[name]), **arguments})

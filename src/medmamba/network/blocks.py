@@ -8,11 +8,28 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from timm.layers import DropPath
-from timm.models import checkpoint_seq
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from medmamba.models.ss2d import SS2D
+from medmamba.network.ss2d import SS2D
+
+
+class DropPath(nn.Module):
+    """Set a branch to zero for whole images at random while training (stochastic depth, Huang et al. 2016).
+
+    Args:
+        drop_prob: 0 to 1; what is kept is divided by 1 - drop_prob.
+    """
+
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0:
+            return x
+        keep = x.new_empty(x.shape[0], *[1] * (x.ndim - 1)).bernoulli_(1 - self.drop_prob)
+        return x * keep.div_(1 - self.drop_prob) if self.drop_prob < 1 else x * keep
 
 
 class PatchEmbed(nn.Module):
@@ -151,6 +168,29 @@ class Stage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.downsample(x)
-        if self.grad_checkpointing:
-            return checkpoint_seq(self.blocks, x)
-        return self.blocks(x)
+        for block in self.blocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.grad_checkpointing else block(x)
+        return x
+
+
+class Head(nn.Module):
+    """Mean over the map, dropout, linear layer: (b, h, w, c) -> (b, num_classes).
+
+    Args:
+        channels: c.
+        num_classes: 0 for no linear layer.
+        global_pool: "avg", or "" for none, which keeps the map.
+        drop_rate: Of the dropout.
+    """
+
+    def __init__(self, channels: int, num_classes: int, global_pool: str, drop_rate: float) -> None:
+        super().__init__()
+        if global_pool not in ("avg", ""):
+            raise ValueError(f"global_pool is {global_pool!r}; it must be 'avg', or '' for none")
+        self.global_pool = global_pool
+        self.drop = nn.Dropout(drop_rate)
+        self.fc = nn.Linear(channels, num_classes) if num_classes else nn.Identity()
+
+    def forward(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        x = self.drop(x.mean(dim=(1, 2)) if self.global_pool else x)
+        return x if pre_logits else self.fc(x)
