@@ -13,6 +13,8 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -32,14 +34,29 @@ class BackendError(RuntimeError):
 class Backend:
     """A row of `BACKENDS`."""
 
-    module: str  # holds a core: `forward` and `backward` as `medmamba.ops.sequences` describes
+    module: str  # holds a core, `forward` and `backward` as `medmamba.ops.sequences` describes, or operators whole
     devices: tuple[str, ...] | None  # torch device types; None for any
     what: str
+    operators: tuple[str, ...] = ("cross_scan", "selective_scan")
+    dtypes: tuple[torch.dtype, ...] | None = None  # of the input; None for any
 
-    def core(self) -> sequences.Core:
+    def core(self) -> Any:
         """Import the implementation, with all that it needs."""
-        core: sequences.Core = importlib.import_module(self.module)
-        return core
+        return importlib.import_module(self.module)
+
+    def function(self, operator: str, direction: str) -> Callable[..., Any]:
+        """What does the work of one operator's forward or backward, with the operator's tensors as arguments."""
+        name, core = operator if direction == "forward" else f"{operator}_backward", self.core()
+        whole: Callable[..., Any] | None = getattr(core, name, None)
+        return whole or partial(getattr(sequences, name), core)
+
+
+@dataclass(frozen=True)
+class Call:
+    """What is asked of a backend beside the device and the direction."""
+
+    operator: str = "cross_scan"
+    dtype: torch.dtype = torch.float32
 
 
 # In order of preference. The reference loop stands beside them and runs only when it is asked for.
@@ -50,7 +67,7 @@ BACKENDS = {
 REFERENCE = "reference"
 
 _requested: str | None = os.environ.get(ENVIRONMENT) or None
-_verdicts: dict[tuple[str, str, str], str | None] = {}  # (backend, device type, pass) -> why it cannot run, or None
+_verdicts: dict[tuple[str, str, str], str | None] = {}  # (backend, device type, direction) -> why it cannot run
 
 
 @contextmanager
@@ -81,32 +98,34 @@ def check_name(name: str) -> None:
         raise BackendError(f"there is no scan backend {name!r}; choose one of {', '.join([*BACKENDS, REFERENCE])}")
 
 
-def choose(device_type: str, name: str = "", direction: str = "forward") -> str:
+def choose(device_type: str, name: str = "", direction: str = "forward", *, call: Call | None = None) -> str:
     """Name of the backend that runs on a device.
 
     Args:
         device_type: As in `torch.device.type`.
         name: The one asked for; an empty string for the first in `BACKENDS` that works.
         direction: "forward" or "backward".
+        call: What it must be able to do beside that; by default a cross-scan in float32.
 
     Raises:
         BackendError: The one asked for cannot run here.
     """
     if name:
         check_name(name)
-        if reason := why_not(name, device_type, direction):
+        if reason := why_not(name, device_type, direction, call=call):
             raise BackendError(f"the scan backend {name!r} was asked for and cannot run: {reason}")
         return name
     for candidate, backend in BACKENDS.items():
         fits = backend.devices is None or device_type in backend.devices
-        if fits and why_not(candidate, device_type, direction) is None:
+        if fits and why_not(candidate, device_type, direction, call=call) is None:
             return candidate
     raise BackendError(f"no scan backend works on {device_type!r}: {describe(device_type)}")
 
 
-def core(device_type: str, name: str = "", direction: str = "forward") -> sequences.Core:
-    """The implementation that `choose` names."""
-    return BACKENDS[choose(device_type, name, direction)].core()
+def function(operator: str, x: Tensor, name: str = "", direction: str = "forward") -> Callable[..., Any]:
+    """The implementation of an operator that `choose` names for an input."""
+    call = Call(operator, x.dtype)
+    return BACKENDS[choose(x.device.type, name, direction, call=call)].function(operator, direction)
 
 
 def describe(device_type: str = "cpu") -> dict[str, str]:
@@ -119,13 +138,17 @@ def describe(device_type: str = "cpu") -> dict[str, str]:
     return words
 
 
-def why_not(name: str, device_type: str, direction: str = "forward") -> str | None:
+def why_not(name: str, device_type: str, direction: str = "forward", *, call: Call | None = None) -> str | None:
     """Why a backend cannot run on a device, or None if it can."""
     if name == REFERENCE:
         return None
-    backend = BACKENDS[name]
+    backend, call = BACKENDS[name], call or Call()
     if backend.devices is not None and device_type not in backend.devices:
         return f"it runs on {', '.join(backend.devices)}, not on {device_type}"
+    if call.operator not in backend.operators:
+        return f"it has no {call.operator}"
+    if backend.dtypes is not None and call.dtype not in backend.dtypes:
+        return f"it takes {', '.join(map(str, backend.dtypes))}, not {call.dtype}"
     key = (name, device_type, direction)
     if key not in _verdicts:
         _verdicts[key] = _self_test(backend, torch.device(device_type), direction)
@@ -138,11 +161,8 @@ def _self_test(backend: Backend, device: torch.device, direction: str) -> str | 
     """Compare with the reference on a small map; the reason for a failure, or None."""
     case = [t.to(device) for t in _case()]
     try:
-        core = backend.core()
-        if direction == "forward":
-            actual = [sequences.cross_scan(core, *case)]
-        else:
-            actual = list(sequences.cross_scan_backward(core, torch.ones_like(case[0]), *case))
+        run = backend.function("cross_scan", direction)
+        actual = [run(*case)] if direction == "forward" else list(run(torch.ones_like(case[0]), *case))
     except Exception as reason:  # whatever a broken package or driver raises, another backend can still run
         return f"{type(reason).__name__}: {reason}"
     for value, truth in zip(actual, _truth(direction), strict=True):

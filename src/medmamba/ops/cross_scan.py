@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from medmamba.ops import backend as backends
-from medmamba.ops import reference, sequences
+from medmamba.ops import reference
 
 
 def cross_scan(
@@ -83,7 +83,7 @@ def _cross_scan(
     x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str
 ) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
-        return sequences.cross_scan(backends.core(x.device.type, backend), x, proj, dt_weight, dt_bias, A, D)
+        return backends.function("cross_scan", x, backend)(x, proj, dt_weight, dt_bias, A, D)
 
 
 @torch.library.impl("medmamba::cross_scan_backward", "default")
@@ -98,8 +98,8 @@ def _cross_scan_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(x.device.type, enabled=False):
-        core = backends.core(x.device.type, backend, "backward")
-        return sequences.cross_scan_backward(core, grad, x, proj, dt_weight, dt_bias, A, D)  # type: ignore[return-value]
+        run = backends.function("cross_scan", x, backend, "backward")
+        return run(grad, x, proj, dt_weight, dt_bias, A, D)
 
 
 @torch.library.register_fake("medmamba::cross_scan")

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from medmamba.ops import backend as backends
-from medmamba.ops import reference, sequences
+from medmamba.ops import reference
 from medmamba.ops.cross_scan import scan_flops
 
 
@@ -81,7 +81,7 @@ def _selective_scan(
     u: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, dt_bias: Tensor | None, backend: str
 ) -> Tensor:
     with torch.autocast(u.device.type, enabled=False):
-        return sequences.selective_scan(backends.core(u.device.type, backend), u, dt, A, B, C, D, dt_bias)
+        return backends.function("selective_scan", u, backend)(u, dt, A, B, C, D, dt_bias)
 
 
 @torch.library.impl("medmamba::selective_scan_backward", "default")
@@ -97,8 +97,8 @@ def _selective_scan_backward(
     backend: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     with torch.autocast(u.device.type, enabled=False):
-        core = backends.core(u.device.type, backend, "backward")
-        return sequences.selective_scan_backward(core, grad, u, dt, A, B, C, D, dt_bias)  # type: ignore[return-value]
+        run = backends.function("selective_scan", u, backend, "backward")
+        return run(grad, u, dt, A, B, C, D, dt_bias)
 
 
 @torch.library.register_fake("medmamba::selective_scan")
