@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "medmamba"
 LAYERS = [
     ("__main__",),
     ("cli",),
-    ("demo", "info", "importing"),
+    ("demo", "info", "importing", "benchmark"),
     ("evaluation", "training"),
     ("predictor",),
     ("device",),

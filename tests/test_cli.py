@@ -152,7 +152,7 @@ def test_f008_a_backend_that_is_not_there_is_refused_at_the_start(tmp_path):
     command = [sys.executable, "-m", "medmamba", "train", "phantoms:60", "--out", str(tmp_path / "run"), *TRAIN]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "there is no scan backend 'mamba_ssm'; choose one of cpu, chunked, reference" in done.stderr
+    assert "there is no scan backend 'mamba_ssm'; choose one of cpu, cuda, chunked, reference" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 
@@ -196,7 +196,7 @@ def test_f001_info_names_the_backend_and_why_the_others_are_not_used(capsys):
     out = capsys.readouterr().out
     assert "scan backend  cpu" in out
     assert "only when asked for" in out
-    assert "CUDA" not in out
+    assert "it runs on cuda, not on cpu" in out
 
 
 def test_f028_info_lists_models_with_their_parameters(capsys):

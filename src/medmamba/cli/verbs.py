@@ -245,11 +245,71 @@ class Info:
         return 0
 
 
+@dataclass(frozen=True)
+class Benchmark:
+    """Speed and memory of models, ours and timm's, in one run: inference, a training step, latency of one image."""
+
+    models: tuple[str, ...] = ()
+    """Names; the others are compared with the first. By default convnext_tiny, medmamba_tiny,
+    swin_tiny_patch4_window7_224 and resnet50 on cuda, resnet18 and medmamba_nano on the CPU."""
+    modes: tuple[str, ...] = ()
+    """eager, compile, graph (eager, replayed by a CUDA graph), compile+graph; by default all on cuda, eager on the
+    CPU."""
+    batch_size: int | None = None
+    """Images at once; 128 on cuda, 8 on the CPU by default."""
+    image_size: tuple[int, int] | None = None
+    """Height and width; 224 224 on cuda, 64 64 on the CPU by default."""
+    precision: str = "auto"
+    """32-true, bf16-mixed or 16-mixed; auto is bf16-mixed on cuda and 32-true on the CPU."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:1."""
+    op: bool = False
+    """Time the scan alone at the stages of medmamba_tiny, beside its computed limit; models only if they are named."""
+    seconds: float = 0.7
+    """How long each measurement repeats, about, after its warm-up."""
+    out: Path | None = None
+    """Write the report as JSON here."""
+    json: bool = False
+    """Print the report as JSON instead of tables."""
+
+    def run(self) -> int:
+        from medmamba.benchmark import benchmark, make_plan, summary
+        from medmamba.bundle import write_json
+
+        if self.out is not None and not self.out.parent.is_dir():
+            raise InputError(f"there is no folder {self.out.parent} to write {self.out.name} in; make it first")
+        plan = make_plan(
+            models=self.models,
+            modes=self.modes,
+            device=self.device,
+            batch_size=self.batch_size,
+            image_size=self.image_size,
+            precision=self.precision,
+            seconds=self.seconds,
+            op=self.op,
+        )
+        with progress_bar("measuring") as progress:
+            report = benchmark(plan, progress)
+        if self.out is not None:
+            write_json(self.out, report)
+        if self.json:
+            print(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
+        else:
+            print_table(summary.conditions(report), header=False)
+            for table in summary.tables(report):
+                print()
+                print_table(table)
+            for line in summary.notes(report):
+                print(line)
+        return 1 if summary.failures(report) else 0
+
+
 VERBS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
     "import": Import,
+    "benchmark": Benchmark,
     "info": Info,
 }

@@ -62,6 +62,13 @@ class Call:
 # In order of preference. The reference loop stands beside them and runs only when it is asked for.
 BACKENDS = {
     "cpu": Backend("medmamba.ops.cpu", ("cpu",), "compiled by numba"),
+    "cuda": Backend(
+        "medmamba.ops.cuda",
+        ("cuda",),
+        "CUDA C++, compiled at run time",
+        operators=("cross_scan",),
+        dtypes=(torch.float32, torch.bfloat16, torch.float16),
+    ),
     "chunked": Backend("medmamba.ops.chunked", None, "vectorised torch, any device"),
 }
 REFERENCE = "reference"

@@ -1,0 +1,203 @@
+"""Inference, training step, its memory, and latency of one model in every mode."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import importlib.util
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from medmamba.benchmark.plan import Plan
+from medmamba.benchmark.timing import Call, Spread, measure, one_line, release, spread
+from medmamba.network import MedMamba
+
+logger = logging.getLogger(__name__)
+
+CLASSES = 1000
+CHANNELS = 3
+FOLDING = "medmamba.network.inference"  # holds `prepare`
+RUNS = 3  # a model and mode: inference, latency, training
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One figure of one model in one mode.
+
+    Attributes:
+        model: Its name.
+        mode: Of `medmamba.benchmark.MODES`.
+        quantity: A key of `medmamba.benchmark.summary.QUANTITIES`.
+        batch: Images at once.
+        spread: In the unit of the quantity; None if there is none.
+        folded: Whether the model was replaced by its equivalent for inference.
+        graph_breaks: Of what `torch.compile` made; None where it was not used.
+        error: Why there is no figure, in one line.
+    """
+
+    model: str
+    mode: str
+    quantity: str
+    batch: int
+    spread: Spread | None
+    folded: bool = False
+    graph_breaks: int | None = None
+    error: str | None = None
+
+
+@dataclass
+class Subject:
+    """A network on the device, and its compiled form, which the modes `compile` and `compile+graph` share."""
+
+    net: nn.Module
+    folded: bool = False
+    compiled: Callable[[Tensor], Tensor] | None = None
+    breaks: dict[int, int] = field(default_factory=dict)  # by batch size: each is compiled for itself
+
+    def function(self, mode: str) -> Callable[[Tensor], Tensor]:
+        """Images to logits in a mode."""
+        if not mode.startswith("compile"):
+            return self.net
+        if self.compiled is None:
+            self.compiled = torch.compile(self.net, dynamic=False)
+        return self.compiled
+
+
+def measure_model(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
+    """All figures of a model.
+
+    Args:
+        name: Of the model.
+        model: On the CPU; copies of it are measured.
+        plan: How.
+        advance: Called after each of `RUNS` runs of each mode.
+    """
+    return [*_inference(name, model, plan, advance), *_training(name, model, plan, advance)]
+
+
+def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
+    subject = _subject(model.eval(), plan, inference=True)
+    found = []
+    for mode in plan.modes:
+        for quantity, batch in (("inference", plan.batch_size), ("latency", 1)):
+            blank = Measurement(name, mode, quantity, batch, None, folded=subject.folded)
+            found += _attempt(blank, subject, plan)
+            advance()
+    del subject
+    _forget(plan)
+    return found
+
+
+def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
+    subject = _subject(model.train(), plan, inference=False)
+    found = []
+    for mode in plan.modes:
+        found += _attempt(Measurement(name, mode, "training", plan.batch_size, None), subject, plan)
+        advance()
+    del subject
+    _forget(plan)
+    return found
+
+
+def _subject(model: nn.Module, plan: Plan, *, inference: bool) -> Subject:
+    net, folded = copy.deepcopy(model).to(plan.device), False
+    if inference:
+        net, folded = _for_inference(net)
+    return Subject(net.to(memory_format=torch.channels_last), folded)
+
+
+def _for_inference(model: nn.Module) -> tuple[nn.Module, bool]:
+    """An equivalent model that is faster at inference, and whether there is one: ours fold what is exact."""
+    if not isinstance(model, MedMamba) or importlib.util.find_spec(FOLDING) is None:
+        return model, False
+    return importlib.import_module(FOLDING).prepare(model), True
+
+
+def _attempt(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:
+    """The figures of one run, or the reason why there are none."""
+    try:
+        found = _run(blank, subject, plan)
+    except Exception as reason:  # whatever a compiler, a driver or a full memory raises, the others go on
+        error = one_line(reason)
+        logger.warning("%s, %s, %s failed: %s", blank.model, blank.mode, blank.quantity, error)
+        found = [replace(blank, error=error)]
+    subject.net.zero_grad(set_to_none=True)
+    release(plan.device)  # out here, where the error and all that its frames hold are gone
+    return found
+
+
+def _run(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:
+    training, batch = blank.quantity == "training", blank.batch
+    graph = "graph" in blank.mode
+    before = _graph_breaks() if blank.mode.startswith("compile") else 0
+    function = subject.function(blank.mode)
+    call = training_step(subject.net, function, plan, capturable=graph) if training else forward(function, plan, batch)
+    measured = measure(call, plan.device, seconds=plan.seconds, graph=graph, one_at_a_time=blank.quantity == "latency")
+    if blank.mode.startswith("compile"):
+        # the second of the two modes finds all compiled and counts none
+        subject.breaks[batch] = max(subject.breaks.get(batch, 0), _graph_breaks() - before)
+        blank = replace(blank, graph_breaks=subject.breaks[batch])
+    if blank.quantity == "latency":
+        return [replace(blank, spread=spread(measured.times))]
+    found = [replace(blank, spread=spread([batch * 1000 / ms for ms in measured.times]))]
+    if training and measured.peak_bytes is not None:
+        found.append(replace(blank, quantity="memory", spread=spread([measured.peak_bytes / 1e9])))
+    return found
+
+
+def forward(function: Callable[[Tensor], Tensor], plan: Plan, batch: int) -> Call:
+    """What computes the logits of one batch of random images."""
+    images = _images(plan, batch)
+
+    def call() -> Tensor:
+        with torch.inference_mode(), plan.autocast():
+            return function(images)
+
+    return call
+
+
+def training_step(net: nn.Module, function: Callable[[Tensor], Tensor], plan: Plan, *, capturable: bool) -> Call:
+    """What takes one step of AdamW on one batch of random images with random labels.
+
+    The first thing a step does is to drop the gradients. Recorded in a CUDA graph, that makes the backward allocate
+    them in the graph's own memory, so that a replay overwrites and does not add up.
+    """
+    images = _images(plan, plan.batch_size)
+    labels = torch.randint(CLASSES, (plan.batch_size,), device=plan.device)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-4, weight_decay=0.05, fused=True, capturable=capturable)
+    scaler = torch.amp.GradScaler(plan.device.type, enabled=plan.dtype is torch.float16)
+
+    def call() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        with plan.autocast():
+            loss = F.cross_entropy(function(images), labels)
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+
+    return call
+
+
+def _images(plan: Plan, batch: int) -> Tensor:
+    """Noise as 8-bit pixels would be after normalisation, (b, 3, H, W), channels-last in memory."""
+    pixels = torch.randint(256, (batch, CHANNELS, *plan.image_size), device=plan.device)
+    return ((pixels / 255 - 0.5) / 0.25).to(memory_format=torch.channels_last)
+
+
+def _graph_breaks() -> int:
+    """Since this process began."""
+    from torch._dynamo.utils import counters
+
+    return sum(counters["graph_break"].values())
+
+
+def _forget(plan: Plan) -> None:
+    """Drop what was compiled for the last network, whose memory it holds."""
+    if any(mode.startswith("compile") for mode in plan.modes):
+        torch._dynamo.reset()
+    release(plan.device)

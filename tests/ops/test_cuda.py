@@ -1,0 +1,111 @@
+"""The CUDA kernels: that they compile anywhere, and, on a card, forward and every gradient against float64."""
+
+import re
+from importlib import resources
+
+import pytest
+import torch
+from scan_cases import cross_scan_case, relative_error
+
+from medmamba.ops import cross_scan, cuda
+
+FLOAT32 = 1e-5  # relative, of the whole tensor
+HALF = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # the rounding of inputs and outputs themselves
+
+
+@pytest.mark.parametrize("dtype", ["FP32", "BF16", "FP16"])
+def test_the_kernels_compile_without_a_card(dtype):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
+    code = cuda._compile("sm_90", (f"-D{dtype}", "-DRANK=3", "-DWARPS=1", "-DSTATES=4"))
+    assert code[:4] == b"\x7fELF"
+    for name in (b"scan_forward", b"scan_states", b"scan_backward"):
+        assert name in code
+
+
+def test_chunks_are_those_of_the_kernels():
+    source = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_text()
+    constants = dict(re.findall(r"#define (FCHUNK|BCHUNK|SUB) (\d+)", source))
+    expected = {"FCHUNK": cuda.FORWARD_CHUNK, "BCHUNK": cuda.BACKWARD_CHUNK, "SUB": cuda.SUB}
+    assert {name: int(value) for name, value in constants.items()} == expected
+
+
+def test_a_rank_that_is_too_large_is_named():
+    case = cross_scan_case(r=cuda.LARGEST_RANK + 1, dtype=torch.float32)
+    with pytest.raises(ValueError, match="rank 129 came"):
+        cuda.cross_scan(**case)
+
+
+def with_gradients(case, backend):
+    leaves = {name: t.detach().clone().requires_grad_() for name, t in case.items()}
+    y = cross_scan(**leaves, backend=backend)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y)
+    return {"y": y.detach(), **dict(zip(leaves, torch.autograd.grad(y, list(leaves.values()), grad), strict=True))}
+
+
+def poison():
+    """Leave NaN in the memory that the next call gets, so that an element that is not written shows."""
+    blocks = [torch.full((1 << 24,), float("nan"), device="cuda") for _ in range(4)]
+    del blocks
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("sizes", [(4, 2), (16, 3), (20, 24)], ids=str)
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1, 4), (2, 1, 7, 8), (1, 9, 1, 5), (3, 14, 14, 33), (2, 9, 31, 160), (1, 56, 56, 96)], ids=str
+)
+def test_cuda_matches_float64(shape, sizes, dtype):
+    n, r = sizes
+    case = {name: t.to("cuda", dtype) for name, t in cross_scan_case(*shape, n=n, r=r).items()}
+    expected = with_gradients({name: t.double() for name, t in case.items()}, "chunked")
+    poison()
+    actual = with_gradients(case, "cuda")
+    again = with_gradients(case, "cuda")
+    for name, value in actual.items():
+        assert value.dtype == dtype
+        assert relative_error(value, expected[name]) < HALF.get(dtype, FLOAT32), name
+        assert torch.equal(value, again[name]), f"{name} differs from run to run"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("step", [-20.0, 20.0])
+def test_extreme_steps_on_the_card(step):
+    case = cross_scan_case(h=9, w=11, d=40, n=16, r=3)
+    case["dt_bias"].fill_(step)
+    case = {name: t.to("cuda", torch.float32) for name, t in case.items()}
+    expected = with_gradients({name: t.double() for name, t in case.items()}, "chunked")
+    for name, value in with_gradients(case, "cuda").items():
+        assert value.isfinite().all(), name
+        if expected[name].norm() > 1e-12:
+            assert relative_error(value, expected[name]) < 1e-4, name
+
+
+@pytest.mark.gpu
+def test_a_nan_is_not_hidden_on_the_card():
+    case = {name: t.to("cuda", torch.float32) for name, t in cross_scan_case().items()}
+    case["A"][0, 0, 0] = float("nan")
+    assert cross_scan(**case, backend="cuda")[..., 0].isnan().all()
+
+
+@pytest.mark.gpu
+def test_opcheck_on_the_card():
+    case = [t.to("cuda", torch.float32).requires_grad_() for t in cross_scan_case().values()]
+    torch.library.opcheck(torch.ops.medmamba.cross_scan.default, (*case, "cuda"))
+
+
+@pytest.mark.gpu
+def test_200_training_steps_in_bfloat16_stay_finite():
+    from medmamba.network import build
+
+    torch.manual_seed(0)
+    model = build("medmamba_nano", num_classes=3).cuda()
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    image, label = torch.randn(16, 3, 64, 64, device="cuda"), torch.arange(16, device="cuda") % 3
+    for _ in range(200):
+        optimiser.zero_grad()
+        with torch.autocast("cuda", dtype=torch.bfloat16):
+            loss = torch.nn.functional.cross_entropy(model(image), label)
+        loss.backward()
+        optimiser.step()
+    assert loss < 0.1
+    assert all(p.isfinite().all() for p in model.parameters())
