@@ -13,7 +13,6 @@ from medmamba.benchmark.networks import Measurement, Subject
 from medmamba.benchmark.timing import Spread, spread
 from medmamba.cli import main
 from medmamba.errors import InputError
-from medmamba.models import create_model
 
 SMALL = ["--image-size", "32", "32", "--batch-size", "2", "--seconds", "0.01", "--device", "cpu"]
 
@@ -286,22 +285,6 @@ def test_the_table_of_scans_shows_the_limit_and_how_often_it_fits():
     assert (row["limit_ms"], row["limited_by"], row["times_limit"]) == (1.5, "bytes", 2)
     table = summary.scans_table({"scans": [row]})
     assert table[1] == ("(2, 8, 8, 96)", "cpu", "forward", "3.000", "3.000", "1.500", "2.0", "bytes")
-
-
-def test_a_folded_model_of_ours_is_used_and_said(monkeypatch):
-    class Folding:
-        @staticmethod
-        def prepare(model):
-            return nn.Identity()
-
-    ours, other = create_model("medmamba_nano", 2), create_model("resnet10t", 2)
-    monkeypatch.setattr(networks.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(networks.importlib, "import_module", lambda name: Folding)
-    replaced, folded = networks._for_inference(ours)
-    assert isinstance(replaced, nn.Identity)
-    assert folded
-    assert networks._for_inference(other) == (other, False)
-    assert "folded" in summary._remarks([{"folded": True, "graph_breaks": None, "error": None}])
 
 
 def test_one_line_of_an_error():

@@ -70,7 +70,7 @@ class Bundle:
             from medmamba.models import create_model
 
             return create_model(self.model, image_size=size, **arguments)
-        # ours are built without timm, whose import takes longer than all else that `predict` does
+        # ours are built without timm, whose import would delay the start of `predict`
         try:
             network.check_size(size)
             return network.build(self.model, **arguments)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
-import importlib.util
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,13 +13,11 @@ from torch import Tensor, nn
 
 from medmamba.benchmark.plan import Plan
 from medmamba.benchmark.timing import Call, Spread, measure, one_line, release, spread
-from medmamba.network import MedMamba
 
 logger = logging.getLogger(__name__)
 
 CLASSES = 1000
 CHANNELS = 3
-FOLDING = "medmamba.network.inference"  # holds `prepare`
 RUNS = 3  # a model and mode: inference, latency, training
 
 
@@ -35,7 +31,6 @@ class Measurement:
         quantity: A key of `medmamba.benchmark.summary.QUANTITIES`.
         batch: Images at once.
         spread: In the unit of the quantity; None if there is none.
-        folded: Whether the model was replaced by its equivalent for inference.
         graph_breaks: Of what `torch.compile` made; None where it was not used.
         error: Why there is no figure, in one line.
     """
@@ -45,7 +40,6 @@ class Measurement:
     quantity: str
     batch: int
     spread: Spread | None
-    folded: bool = False
     graph_breaks: int | None = None
     error: str | None = None
 
@@ -55,7 +49,6 @@ class Subject:
     """A network on the device, and its compiled form, which the modes `compile` and `compile+graph` share."""
 
     net: nn.Module
-    folded: bool = False
     compiled: Callable[[Tensor], Tensor] | None = None
     breaks: dict[int, int] = field(default_factory=dict)  # by batch size: each is compiled for itself
 
@@ -81,11 +74,11 @@ def measure_model(name: str, model: nn.Module, plan: Plan, advance: Callable[[],
 
 
 def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(model.eval(), plan, inference=True)
+    subject = _subject(model.eval(), plan)
     found = []
     for mode in plan.modes:
         for quantity, batch in (("inference", plan.batch_size), ("latency", 1)):
-            blank = Measurement(name, mode, quantity, batch, None, folded=subject.folded)
+            blank = Measurement(name, mode, quantity, batch, None)
             found += _attempt(blank, subject, plan)
             advance()
     del subject
@@ -94,7 +87,7 @@ def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], No
 
 
 def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(model.train(), plan, inference=False)
+    subject = _subject(model.train(), plan)
     found = []
     for mode in plan.modes:
         found += _attempt(Measurement(name, mode, "training", plan.batch_size, None), subject, plan)
@@ -104,18 +97,8 @@ def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], Non
     return found
 
 
-def _subject(model: nn.Module, plan: Plan, *, inference: bool) -> Subject:
-    net, folded = copy.deepcopy(model).to(plan.device), False
-    if inference:
-        net, folded = _for_inference(net)
-    return Subject(net.to(memory_format=torch.channels_last), folded)
-
-
-def _for_inference(model: nn.Module) -> tuple[nn.Module, bool]:
-    """An equivalent model that is faster at inference, and whether there is one: ours fold what is exact."""
-    if not isinstance(model, MedMamba) or importlib.util.find_spec(FOLDING) is None:
-        return model, False
-    return importlib.import_module(FOLDING).prepare(model), True
+def _subject(model: nn.Module, plan: Plan) -> Subject:
+    return Subject(copy.deepcopy(model).to(plan.device).to(memory_format=torch.channels_last))
 
 
 def _attempt(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:

@@ -217,8 +217,6 @@ def _figure(value: float | None, form: str) -> str:
 
 def _remarks(rows: Sequence[dict[str, Any]]) -> str:
     remarks = []
-    if any(row["folded"] for row in rows):
-        remarks.append("folded for inference")
     breaks = [row["graph_breaks"] for row in rows if row["graph_breaks"] is not None]
     if breaks:
         remarks.append(f"{max(breaks)} graph breaks")

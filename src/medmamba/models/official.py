@@ -181,12 +181,11 @@ def infer_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
 
 def variant_name(arguments: Mapping[str, object]) -> str:
     """Registered name with the depths, widths, block and norm of `arguments`, else the nearest one in kind."""
-    rows = VARIANTS
     keys = ("depths", "widths", "block", "final_norm")
-    for name, row in rows.items():
+    for name, row in VARIANTS.items():
         if all(getattr(row, key) == arguments[key] for key in keys):
             return name
-    return next(name for name, row in rows.items() if row.block == arguments["block"])
+    return next(name for name, row in VARIANTS.items() if row.block == arguments["block"])
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> Report:

@@ -72,7 +72,7 @@ def _check(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tenso
             raise ValueError(f"{name} is {tuple(tensor.shape)}; for a map of {tuple(x.shape)} it must be {shape}")
 
 
-# `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which takes over a second
+# `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which delays `predict`
 ARGUMENTS = "Tensor x, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor D, str backend"
 torch.library.define("medmamba::cross_scan", f"({ARGUMENTS}) -> Tensor")
 torch.library.define("medmamba::cross_scan_backward", f"(Tensor grad, {ARGUMENTS}) -> ({', '.join(['Tensor'] * 6)})")

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+CAPABILITY = (8, 0)  # of the card: bfloat16, and shared memory for every published size
 STATES = 16  # that a block holds of a channel; more are scanned in turns
 FORWARD_CHUNK, BACKWARD_CHUNK, SUB = 32, 8, 2  # tokens, as in the kernels
 LARGEST_RANK = 128  # whose gradient fits where the backward puts it
@@ -110,6 +111,8 @@ class _Kernels:
 
         self.driver = driver
         major, minor = torch.cuda.get_device_capability(device)
+        if (major, minor) < CAPABILITY:
+            raise RuntimeError(f"the card has compute capability {major}.{minor}; the scan needs 8.0 or later")
         options = (f"-D{dtype}", f"-DRANK={rank}", f"-DWARPS={warps}", f"-DSTATES={states}")
         self.module = _check(driver.cuModuleLoadData(_compile(f"sm_{major}{minor}", options)))
         scan = 4 * (FORWARD_CHUNK * 33 + _round(FORWARD_CHUNK * rank) + warps * FORWARD_CHUNK * 96)

@@ -139,6 +139,26 @@ __device__ __forceinline__ void load_rates(const Map& m, float* rate, int k, int
         }
 }
 
+// one step of the recurrence for a lane's tile; KEEP also gives the state before it and the decay
+template <bool KEEP>
+__device__ __forceinline__ void advance(float* state, const float* rate, const float* B4, const float* dt4, const float* u4, float* before, float* decay) {
+    LOAD4(B, B4);
+    LOAD4(dt, dt4);
+    LOAD4(u, u4);
+#pragma unroll
+    for (int j = 0; j < 4; j++)
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int e = j * 4 + i;
+            float a = exp2_(dt[j] * rate[e]);
+            if (KEEP) {
+                before[e] = state[e];
+                decay[e] = a;
+            }
+            state[e] = a * state[e] + u[j] * B[i];
+        }
+}
+
 #define FCHUNK 32
 
 // y of every direction (4, b, l, d), or, for the backward, the state at the start of every `every` steps
@@ -174,16 +194,7 @@ __device__ __forceinline__ void scan(const Map& m, T* y, float* kept) {
         }
 #pragma unroll 4
         for (int t = 0; t < steps; t++) {
-            LOAD4(B, bc + t * 32 + sg * 4);
-            LOAD4(dt, sdt + t * 32 + cg * 4);
-            LOAD4(u, su + t * 32 + cg * 4);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    int e = j * 4 + i;
-                    state[e] = exp2_(dt[j] * rate[e]) * state[e] + u[j] * B[i];
-                }
+            advance<false>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, nullptr, nullptr);
             if (!KEEP) {
                 LOAD4(C, bc + t * 32 + 16 + sg * 4);
                 float sum[4];
@@ -262,13 +273,7 @@ scan_backward(const T* grad, const T* x, const T* proj, const float* weight, con
 #pragma unroll
             for (int s = 0; s < SUB; s++) {
                 int t = sub * SUB + s;
-                LOAD4(B, bc + t * 32 + sg * 4);
-                LOAD4(dt, sdt + t * 32 + cg * 4);
-                LOAD4(u, su + t * 32 + cg * 4);
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-#pragma unroll
-                    for (int i = 0; i < 4; i++) state[j * 4 + i] = exp2_(dt[j] * rate[j * 4 + i]) * state[j * 4 + i] + u[j] * B[i];
+                advance<false>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, nullptr, nullptr);
             }
         }
         for (int sub = BCHUNK / SUB - 1; sub >= 0; sub--) {
@@ -279,18 +284,7 @@ scan_backward(const T* grad, const T* x, const T* proj, const float* weight, con
 #pragma unroll
             for (int s = 0; s < SUB; s++) {
                 int t = sub * SUB + s;
-                LOAD4(B, bc + t * 32 + sg * 4);
-                LOAD4(dt, sdt + t * 32 + cg * 4);
-                LOAD4(u, su + t * 32 + cg * 4);
-#pragma unroll
-                for (int j = 0; j < 4; j++)
-#pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        int e = j * 4 + i;
-                        before[s][e] = state[e];
-                        decay[s][e] = exp2_(dt[j] * rate[e]);
-                        state[e] = decay[s][e] * state[e] + u[j] * B[i];
-                    }
+                advance<true>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, before[s], decay[s]);
             }
 #pragma unroll
             for (int s = SUB - 1; s >= 0; s--) {
