@@ -16,17 +16,16 @@ HALF = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # the rounding of inputs and
 @pytest.mark.parametrize("dtype", ["FP32", "BF16", "FP16"])
 def test_the_kernels_compile_without_a_card(dtype):
     pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
-    code = cuda._compile("sm_90", (f"-D{dtype}", "-DRANK=3", "-DWARPS=1", "-DSTATES=4"))
+    code = cuda._compile("sm_90", (f"-D{dtype}", "-DRANK=3", "-DSTATES=4", "-DUNIT=4"))
     assert code[:4] == b"\x7fELF"
-    for name in (b"scan_forward", b"scan_states", b"scan_backward"):
-        assert name in code
+    for name in cuda.KERNELS:
+        assert name.encode() in code
 
 
 def test_chunks_are_those_of_the_kernels():
     source = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_text()
-    constants = dict(re.findall(r"#define (FCHUNK|BCHUNK|SUB) (\d+)", source))
-    expected = {"FCHUNK": cuda.FORWARD_CHUNK, "BCHUNK": cuda.BACKWARD_CHUNK, "SUB": cuda.SUB}
-    assert {name: int(value) for name, value in constants.items()} == expected
+    constants = {name: int(number) for name, number in re.findall(r"#define (FORWARD|BACKWARD) +(\d+)", source)}
+    assert constants == {"FORWARD": cuda.CHUNK, "BACKWARD": cuda.KEPT}
 
 
 def test_a_rank_that_is_too_large_is_named():
@@ -65,6 +64,21 @@ def test_cuda_matches_float64(shape, sizes, dtype):
         assert value.dtype == dtype
         assert relative_error(value, expected[name]) < HALF.get(dtype, FLOAT32), name
         assert torch.equal(value, again[name]), f"{name} differs from run to run"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 5, 7, 34), (2, 9, 31, 160), (1, 56, 56, 36)], ids=str)
+def test_segments_of_the_sequence_link_up(shape, dtype, monkeypatch):
+    case = {name: t.to("cuda", dtype) for name, t in cross_scan_case(*shape, n=16, r=5).items()}
+    expected = with_gradients({name: t.double() for name, t in case.items()}, "chunked")
+    monkeypatch.setattr(cuda, "FEWEST", 16)
+    for warps, segments in ((0, 1), (10**4, -(-shape[1] * shape[2] // 16))):
+        monkeypatch.setattr(cuda, "WARPS", warps)
+        assert cuda._Case(*case.values()).segments == segments
+        poison()
+        for name, value in with_gradients(case, "cuda").items():
+            assert relative_error(value, expected[name]) < HALF.get(dtype, FLOAT32), (segments, name)
 
 
 @pytest.mark.gpu

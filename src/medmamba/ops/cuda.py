@@ -1,47 +1,55 @@
 """The cross-scan for NVIDIA cards: CUDA C++ compiled at run time by NVRTC, which comes with torch; no build step.
 
-The kernels are in `cuda_kernels.cu`. A block scans up to 128 channels of one image in one direction; dt, softplus and
-skip are inside; the state stays in float32 registers. The four directions are written side by side and summed after.
-The backward writes the state at every eighth step, then walks back and computes again what lies between. Sums over
-images and over blocks are made by torch from partial sums, in one order, so that one input gives one result, bit for
-bit.
+The kernels are in `cuda_kernels.cu`. A warp scans 32 channels of one image in one direction; dt, softplus and skip
+are inside; the state stays in float32 registers. The four directions are written side by side and summed after. Where
+a batch has too few warps for the card, the sequence is cut into segments: a first pass gives the state after each
+segment alone, a second links them, a third scans all segments at once. The backward writes the state at every eighth
+step, then walks back and computes again what lies between. Sums over images, segments and blocks are made by torch
+from partial sums, in one order, so that one input gives one result, bit for bit.
 """
 
 from __future__ import annotations
 
-from functools import cache, partial
+from functools import cache
 from importlib import resources
 from typing import Any
 
 import torch
 from torch import Tensor
 
-CAPABILITY = (8, 0)  # of the card: bfloat16, and shared memory for every published size
-STATES = 16  # that a block holds of a channel; more are scanned in turns
-FORWARD_CHUNK, BACKWARD_CHUNK, SUB = 32, 8, 2  # tokens, as in the kernels
-LARGEST_RANK = 128  # whose gradient fits where the backward puts it
+CAPABILITY = (8, 0)  # of the card: bfloat16, copies in the background, shared memory for every published size
+STATES = 16  # that a warp holds of a channel; more are scanned in turns
+CHUNK, KEPT = 16, 8  # tokens: what segments are multiples of; between two states that the backward begins from
+LARGEST_RANK = 128  # so that what the backward keeps of it fits in shared memory
+WARPS = 12  # of a multiprocessor, that hide the latency of its instructions
+FEWEST = 32  # tokens of a segment
+LARGEST_BLOCK = 4  # warps, whose gradients of proj the backward sums up itself
+KERNELS = ("scan_forward", "scan_states", "scan_ends", "scan_adjoint_ends", "scan_combine", "scan_backward")
 DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
 
 
 def cross_scan(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
     """Forward; arguments as in `medmamba.ops.cross_scan`."""
-    parts = [_scan(_Case(x, *part)) for part in _turns(proj, dt_weight, dt_bias, A, D)]
-    return sum(parts[1:], parts[0]).to(x.dtype)
+    first, *others = (_scan(_Case(x, *part)) for part in _turns(proj, dt_weight, dt_bias, A, D))
+    return sum(others, first)
 
 
 def cross_scan_backward(
     grad: Tensor, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor
 ) -> tuple[Tensor, ...]:
     """Gradients of x, proj, dt_weight, dt_bias, A and D."""
-    r = dt_weight.shape[2]
-    turns = [_scan_backward(grad, _Case(x, *part)) for part in _turns(proj, dt_weight, dt_bias, A, D)]
+    arguments = (x, proj, dt_weight, dt_bias, A, D)
+    turns = [_scan_backward(grad, _Case(x, *part)) for part in _turns(*arguments[1:])]
+    gradients = turns[0] if len(turns) == 1 else _join(turns, dt_weight.shape[2])
+    return tuple(g.to(t.dtype).contiguous() for g, t in zip(gradients, arguments, strict=True))
+
+
+def _join(turns: list[tuple[Tensor, ...]], r: int) -> tuple[Tensor, ...]:
+    """One gradient of each argument from those of the turns."""
     dx, dproj, dweight, dbias, dA, dD = zip(*turns, strict=True)
     B, C = zip(*(g[..., r:].chunk(2, -1) for g in dproj), strict=True)
     all_proj = torch.cat([sum(g[..., :r] for g in dproj), *B, *C], -1)
-    gradients = (sum(dx), all_proj, sum(dweight), sum(dbias), torch.cat(dA, -1), dD[0])
-    return tuple(
-        g.to(t.dtype).contiguous() for g, t in zip(gradients, (x, proj, dt_weight, dt_bias, A, D), strict=True)
-    )
+    return sum(dx), all_proj, sum(dweight), sum(dbias), torch.cat(dA, -1), dD[0]
 
 
 def _turns(proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> list[tuple[Tensor, ...]]:
@@ -58,102 +66,139 @@ def _turns(proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tenso
 
 
 class _Case:
-    """Arguments as the kernels take them, and the shape of a launch."""
+    """Arguments as the kernels take them, and how the work is shared out."""
 
     def __init__(self, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> None:
-        self.x, self.proj = x.contiguous(), proj.to(x.dtype).contiguous()
+        self.x, self.proj = _aligned(x), _aligned(proj.to(x.dtype))
         self.parameters = [t.detach().float().contiguous() for t in (dt_weight, dt_bias, A, D)]
         self.b, self.h, self.w, self.d = x.shape
         self.rank, self.states = dt_weight.shape[2], A.shape[2]
-        if self.rank > LARGEST_RANK:
-            raise ValueError(
-                f"rank {self.rank} came; the CUDA scan takes at most {LARGEST_RANK}, use backend 'chunked'"
-            )
-        warps = -(-self.d // 32)
-        self.tiles = -(-warps // 4)
-        self.warps = -(-warps // self.tiles)
-        self.grid = (self.tiles, 4, self.b)
-        self.kernels = _kernels(DTYPES[x.dtype], self.rank, self.warps, self.states, x.device.index or 0)
+        self.tiles, self.length = -(-self.d // 32), self.h * self.w
+        row = self.d * x.element_size()
+        unit = next(size for size in (16, 8, 4, 2) if row % size == 0)
+        self.kernels = _kernels(DTYPES[x.dtype], self.rank, self.states, unit, x.device.index or 0)
+        warps, wanted = self.b * 4 * self.tiles, WARPS * self.kernels.multiprocessors
+        # the passes that link segments cost as much as a forward, so there are none unless they pay
+        segments = max(1, min(wanted // warps, self.length // FEWEST)) if 2 * warps <= wanted else 1
+        self.segment = -(-self.length // segments // CHUNK) * CHUNK
+        self.segments = -(-self.length // self.segment)
 
-    def launch(self, name: str, first: list[Tensor], last: list[Tensor]) -> None:
-        """Run a kernel over (tiles, directions, images) with `first`, x, proj and the parameters, and `last`."""
-        tensors = [*first, self.x, self.proj, *self.parameters, *last]
-        self.kernels.launch(name, self.grid, 32 * self.warps, tensors, (self.h, self.w, self.d), self.x.device)
+    def empty(self, *shape: int) -> Tensor:
+        return torch.empty(shape, device=self.x.device)
+
+    def launch(self, name: str, *others: Tensor | None, warps: int = 1) -> None:
+        """Run a kernel on every tile, direction, image and segment, with `others` after the map and the parameters."""
+        grid = (self.tiles // warps, 4, self.b * self.segments)
+        values = [self.x, self.proj, *self.parameters, *others, self.h, self.w, self.d, self.segment]
+        self.kernels.launch(name, grid, 32 * warps, values, self.x.device)
+
+    def starts(self) -> tuple[Tensor | None, Tensor | None]:
+        """The state before every segment and the sums of its steps; nothing for one segment, which begins with zero."""
+        if self.segments == 1:
+            return None, None
+        warps = self.b * self.segments * 4 * self.tiles
+        states, sums = self.empty(warps, 512), self.empty(warps, 32)
+        self.launch("scan_ends", states, sums)
+        self.combine(states, sums, reverse=False)
+        return states, sums
+
+    def combine(self, ends: Tensor, sums: Tensor, *, reverse: bool) -> None:
+        """Turn what every segment gives alone into what it begins with."""
+        values = [self.parameters[2], sums, ends, self.segments, self.d, int(reverse)]
+        self.kernels.launch("scan_combine", (self.tiles, 4, self.b), 512, values, self.x.device)
 
 
 def _scan(case: _Case) -> Tensor:
+    start, _ = case.starts()
     outputs = case.x.new_empty(4, *case.x.shape)
-    case.launch("scan_forward", [], [outputs])
+    case.launch("scan_forward", start, outputs)
     return outputs.sum(0)
 
 
 def _scan_backward(grad: Tensor, case: _Case) -> tuple[Tensor, ...]:
-    b, length, d = case.b, case.h * case.w, case.d
-    empty = partial(torch.empty, device=case.x.device, dtype=torch.float32)
-    chunks = -(-length // BACKWARD_CHUNK)
-    kept = empty(b * 4 * case.tiles * chunks * case.warps * 512)
-    case.launch("scan_states", [], [kept])
+    b, d, length = case.b, case.d, case.length
+    grad = _aligned(grad.to(case.x.dtype))
+    start, sums = case.starts()
+    kept = case.empty(b * 4 * case.tiles * -(-length // KEPT), 512)
+    case.launch("scan_states", start, kept)
+    adjoint = None
+    if sums is not None:
+        adjoint = case.empty(*sums.shape[:1], 512)
+        case.launch("scan_adjoint_ends", grad, adjoint)
+        case.combine(adjoint, sums, reverse=True)
+    warps = case.kernels.warps(case.tiles)
     dx = case.x.new_empty(4, *case.x.shape)
-    dproj = empty(case.tiles, b, case.h, case.w, 4, case.rank + 2 * case.states)
-    dA = empty(b, 4, d, case.states)
-    dweight, dbias = empty(b, 4, d, case.rank), empty(b, 4, d)
-    dD = torch.empty_like(dbias)
-    grad = grad.to(case.x.dtype).contiguous()
-    case.launch("scan_backward", [grad], [kept, dx, dproj, dA, dweight, dbias, dD])
-    return dx.sum(0), dproj.sum(0), dweight.sum(0), dbias.sum(0), dA.sum(0), dD.sum(0)
+    dproj = case.x.new_empty(case.tiles // warps, *case.proj.shape)
+    parts = b * case.segments
+    dA, dweight = case.empty(parts, 4, d, case.states), case.empty(parts, 4, d, case.rank)
+    dbias, dD = case.empty(parts, 4, d), case.empty(parts, 4, d)
+    case.launch("scan_backward", grad, kept, adjoint, dx, dproj, dA, dweight, dbias, dD, warps=warps)
+    return dx.sum(0), dproj.sum(0) if len(dproj) > 1 else dproj[0], dweight.sum(0), dbias.sum(0), dA.sum(0), dD.sum(0)
+
+
+def _aligned(t: Tensor) -> Tensor:
+    """Contiguous, and where the kernels' widest copies can begin."""
+    t = t.contiguous()
+    return t.clone() if t.data_ptr() % 16 else t
 
 
 class _Kernels:
     """One compiled module on one device."""
 
-    def __init__(self, dtype: str, rank: int, warps: int, states: int, device: int) -> None:
+    def __init__(self, options: tuple[str, ...], device: int) -> None:
         from cuda.bindings import driver
 
         self.driver = driver
-        major, minor = torch.cuda.get_device_capability(device)
+        properties = torch.cuda.get_device_properties(device)
+        major, minor = properties.major, properties.minor
         if (major, minor) < CAPABILITY:
             raise RuntimeError(f"the card has compute capability {major}.{minor}; the scan needs 8.0 or later")
-        options = (f"-D{dtype}", f"-DRANK={rank}", f"-DWARPS={warps}", f"-DSTATES={states}")
+        self.multiprocessors = properties.multi_processor_count
+        attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
+        self.shared_memory = _check(driver.cuDeviceGetAttribute(attribute, _check(driver.cuCtxGetDevice())))
         self.module = _check(driver.cuModuleLoadData(_compile(f"sm_{major}{minor}", options)))
-        scan = 4 * (FORWARD_CHUNK * 33 + _round(FORWARD_CHUNK * rank) + warps * FORWARD_CHUNK * 96)
-        states_ = 4 * (BACKWARD_CHUNK * 33 + _round(BACKWARD_CHUNK * rank) + warps * BACKWARD_CHUNK * 96)
-        warp = BACKWARD_CHUNK * 128 + BACKWARD_CHUNK // SUB * 512
-        back = 4 * (BACKWARD_CHUNK * 33 + _round(BACKWARD_CHUNK * rank) + 2 * rank * 32 * warps + warps * warp)
-        self.functions = {}
-        for name, size in (("scan_forward", scan), ("scan_states", states_), ("scan_backward", back)):
-            function = _check(driver.cuModuleGetFunction(self.module, name.encode()))
-            attribute = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-            _check(driver.cuFuncSetAttribute(function, attribute, size))
-            self.functions[name] = function, size
+        self.forward_bytes, self.backward_bytes = self._bytes_of_warp()
+        self.functions = {name: self._function(name) for name in KERNELS}
+
+    def _bytes_of_warp(self) -> list[int]:
+        address, size = _check(self.driver.cuModuleGetGlobal(self.module, b"bytes_of_warp"))
+        values = bytearray(size)
+        _check(self.driver.cuMemcpyDtoH(values, address, size))
+        return [int.from_bytes(values[i : i + 4], "little") for i in (0, 4)]
+
+    def _function(self, name: str) -> Any:
+        function = _check(self.driver.cuModuleGetFunction(self.module, name.encode()))
+        attribute = self.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+        _check(self.driver.cuFuncSetAttribute(function, attribute, self.shared_memory))
+        return function
+
+    def warps(self, tiles: int) -> int:
+        """Of a block of the backward: what divides the tiles and fits in shared memory."""
+        fitting = min(LARGEST_BLOCK, self.shared_memory // self.backward_bytes)
+        return next(warps for warps in range(fitting, 0, -1) if tiles % warps == 0)
 
     def launch(
-        self,
-        name: str,
-        grid: tuple[int, int, int],
-        threads: int,
-        tensors: list[Tensor],
-        sizes: tuple[int, ...],
-        device: torch.device,
+        self, name: str, grid: tuple[int, int, int], threads: int, values: list[Any], device: torch.device
     ) -> None:
+        """Run a kernel on torch's stream; `values` are tensors, None for a null pointer, and integers."""
         import ctypes
 
-        function, shared = self.functions[name]
-        values = (*(t.data_ptr() for t in tensors), *sizes)
-        types = (*[ctypes.c_void_p] * len(tensors), *[ctypes.c_int] * len(sizes))
+        types = tuple(ctypes.c_int if isinstance(v, int) else ctypes.c_void_p for v in values)
+        plain = tuple(v.data_ptr() if isinstance(v, Tensor) else v or 0 for v in values)
+        each = {"scan_combine": 0, "scan_backward": self.backward_bytes}.get(name, self.forward_bytes)
         with torch.cuda.device(device):
             stream = torch.cuda.current_stream().cuda_stream
-            _check(self.driver.cuLaunchKernel(function, *grid, threads, 1, 1, shared, stream, (values, types), 0))
-
-
-def _round(number: int) -> int:  # shared memory of rows that are read four at a time
-    return (number + 3) & ~3
+            shared = each * (threads // 32)
+            _check(self.driver.cuLaunchKernel(
+                self.functions[name], *grid, threads, 1, 1, shared, stream, (plain, types), 0
+            ))  # fmt: skip
 
 
 @cache
-def _kernels(dtype: str, rank: int, warps: int, states: int, device: int) -> _Kernels:
+def _kernels(dtype: str, rank: int, states: int, unit: int, device: int) -> _Kernels:
     with torch.cuda.device(device):
         torch.cuda.current_stream()  # the device's context must be there
-        return _Kernels(dtype, rank, warps, states, device)
+        return _Kernels((f"-D{dtype}", f"-DRANK={rank}", f"-DSTATES={states}", f"-DUNIT={unit}"), device)
 
 
 @cache

@@ -1,48 +1,80 @@
 // The cross-scan for NVIDIA cards, compiled at run time; `medmamba.ops.cuda` sets the macros and launches.
 //
-//   T       unsigned short for the bits of bfloat16 (BF16) or float16 (FP16), float otherwise
-//   RANK    of the step's projection
-//   WARPS   of a block; a block scans 32 * WARPS channels of one image in one direction
-//   STATES  of a channel, at most 16 (fewer are padded with zeros)
+//   BF16, FP16, FP32  one of them: of the maps and of proj
+//   RANK              of the step's projection
+//   STATES            of a channel, at most 16 (fewer are padded with zeros)
+//   UNIT              bytes that divide a row of a map: 16, 8, 4 or 2
 //
-// A warp owns 32 channels and 16 states of each; a lane owns a tile of 4 channels (group lane / 4) by 4 states (group
-// lane % 4), so that B and C are read once for four channels, dt and dt x once for four states, and sums over states or
-// over channels are made in registers first and then over 4 or 8 lanes.
+// A warp owns 32 channels of one image in one direction, and a segment of the sequence (all of it when there are warps
+// enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C are read once
+// for four channels, dt and dt x once for four states, and sums over states or over channels are made in registers first
+// and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory (cp.async):
+// without that more than half of the time went into waiting for memory.
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 #define FULL 0xffffffffu
-#define CHANNELS (32 * WARPS)
 #define ROW (RANK + 2 * STATES)
+#define FORWARD 16   // tokens of a chunk
+#define BACKWARD 8   // tokens of a chunk, and between two kept states
+#define SUB 2        // of these in registers at once
+#define TILE 512     // states of a warp
+#define NEVER __int_as_float(0xff800000)  // minus infinity: a step of zero, which leaves the state as it is
 
 #if defined(BF16)
 typedef unsigned short T;
-__device__ __forceinline__ float load(const T* p) { return __uint_as_float((unsigned)*p << 16); }
+__device__ __forceinline__ float value(T v) { return __uint_as_float((unsigned)v << 16); }
 __device__ __forceinline__ void store(T* p, float v) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(*p) : "f"(v)); }
 #elif defined(FP16)
 typedef unsigned short T;
-__device__ __forceinline__ float load(const T* p) { float v; asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(*p)); return v; }
+__device__ __forceinline__ float value(T bits) { float v; asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits)); return v; }
 __device__ __forceinline__ void store(T* p, float v) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(*p) : "f"(v)); }
 #else
 typedef float T;
-__device__ __forceinline__ float load(const T* p) { return *p; }
+__device__ __forceinline__ float value(T v) { return v; }
 __device__ __forceinline__ void store(T* p, float v) { *p = v; }
 #endif
 
-__device__ __forceinline__ float exp2_(float v) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
-__device__ __forceinline__ float log2_(float v) { float r; asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+#if UNIT == 16
+typedef uint4 Unit;
+#elif UNIT == 8
+typedef uint2 Unit;
+#elif UNIT == 4
+typedef unsigned Unit;
+#else
+typedef unsigned short Unit;
+#endif
 
-// log(1 + exp(v)) with a small relative error also where it is tiny
+const int PER_UNIT = UNIT / sizeof(T), UNITS = 32 / PER_UNIT;  // elements of a unit, units of a warp's channels
+const int WORDS = (ROW * sizeof(T) + (sizeof(T) == 2 ? 2 : 0) + 3) / 4;  // that hold a row of proj wherever it begins
+const int STRIDE = WORDS * 4 / sizeof(T);                                // the same in elements
+
+struct __align__(8) Four16 { T v[4]; };
+
+__device__ __forceinline__ float exp2_(float v) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+
+// the same where it stands, and once: the compiler does not move it into a branch or compute it again to save a register
+__device__ __forceinline__ float exp2_here(float v) { float r; asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+
+// log(1 + exp(v)) with a small relative error also where it is tiny: max(v, 0) + log1p(e), e = exp(-|v|), and log1p(e) / e
+// is a minimax polynomial of degree 7 on [0, 1], relative error 3.5e-7
 __device__ __forceinline__ float softplus(float v) {
-    float e = exp2_(-fabsf(v) * LOG2E);
-    float series = e * (1.f - e * (0.5f - e * (0.33333333f - e * (0.25f - e * 0.2f))));
-    return fmaxf(v, 0.f) + (e < 0.0625f ? series : LN2 * log2_(1.f + e));
+    float e = exp2_(-fabsf(v) * LOG2E), p = -0.00853920914f;
+    p = p * e + 0.044089634f;
+    p = p * e - 0.107681714f;
+    p = p * e + 0.177452415f;
+    p = p * e - 0.244954631f;
+    p = p * e + 0.332754791f;
+    p = p * e - 0.499974042f;
+    p = p * e + 0.999999821f;
+    return fmaxf(v, 0.f) + e * p;
 }
 
-// derivative of softplus, 1 - exp(-dt), from its value dt
+// derivative of softplus, 1 - exp(-dt), from its value dt; both ways are computed, because a branch costs more
 __device__ __forceinline__ float sigmoid_of_step(float dt) {
     float series = dt * (1.f - dt * (0.5f - dt * (0.16666667f - dt * 0.041666667f)));
-    return dt < 0.0625f ? series : 1.f - exp2_(-dt * LOG2E);
+    float decay = exp2_here(-dt * LOG2E);
+    return dt < 0.0625f ? series : 1.f - decay;
 }
 
 // where direction k is at time t: rows, columns, and the reverses of these two
@@ -73,70 +105,166 @@ __device__ __forceinline__ float over_channels(const float* v, int cg) {
 }
 __device__ __forceinline__ int own_value(int cg) { return 4 * (cg & 1) + 2 * ((cg >> 1) & 1) + ((cg >> 2) & 1); }
 
-extern __shared__ float4 shared_memory[];
+// copy to shared memory in the background; zeros where nothing is there
+template <int BYTES>
+__device__ __forceinline__ void fetch(void* to, const void* from, bool there) {
+    if (BYTES == 2) *(unsigned short*)to = there ? *(const unsigned short*)from : (unsigned short)0;
+    else
+        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from),
+                     "n"(BYTES < 4 ? 4 : BYTES), "r"(there ? BYTES : 0) : "memory");
+}
+__device__ __forceinline__ void end_of_fetch() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+// of all but the last one begun
+__device__ __forceinline__ void wait_for_fetch() { asm volatile("cp.async.wait_group 1;" ::: "memory"); __syncwarp(); }
 
 struct Map {
     const T* x; const T* proj; const float* weight; const float* bias; const float* A; const float* D;
-    int h, w, d;
+    int h, w, d, segment;  // tokens of a segment, a multiple of both chunks
 };
 
-// B and C of a chunk, padded to 16 each, and the low-rank step; zeros past the end
-__device__ __forceinline__ void stage_proj(const Map& m, float* bc, float* low, const int* places, int steps, int chunk, int k, long image) {
-#pragma unroll 4
-    for (int i = threadIdx.x; i < chunk * (RANK + 32); i += 32 * WARPS) {
-        int t = i / (RANK + 32), column = i % (RANK + 32);
-        bool is_low = column < RANK;
-        int c = column - RANK;
-        int source = is_low ? column : (c < 16 ? RANK + c : RANK + STATES + c - 16);
-        bool there = t < steps && (is_low || (c & 15) < STATES);
-        float v = 0.f;
-        if (there) v = load(m.proj + ((image + places[t]) * 4 + k) * ROW + source);
-        if (is_low) low[t * RANK + column] = v;
-        else bc[t * 32 + c] = v;
+// what a warp keeps in shared memory of a chunk
+template <int CHUNK>
+struct __align__(16) Chunk {
+    T x[2][CHUNK * 32];  // y or dx replaces it
+    unsigned proj[2][CHUNK * WORDS];
+    __align__(16) float bc[CHUNK * 32];  // B and C, padded to 16 states each
+    float dt[CHUNK * 32], u[CHUNK * 32];  // u is dt x
+    float low[RANK * CHUNK];
+    float weight[RANK * 32];
+};
+
+// which part of the work is this warp's
+struct Part {
+    int lane, sg, cg, own, k, tile, c0, segment, first, last, length, off;
+    long image, images;
+
+    __device__ __forceinline__ Part(const Map& m) {
+        lane = threadIdx.x & 31, sg = lane & 3, cg = lane >> 2, own = own_channel(lane), k = blockIdx.y;
+        tile = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, c0 = tile * 32, length = m.h * m.w;
+        int segments = (length + m.segment - 1) / m.segment, images_ = gridDim.z / segments;
+        segment = blockIdx.z % segments, first = segment * m.segment, last = min(length, first + m.segment);
+        image = (long)(blockIdx.z / segments) * length, images = (long)images_ * length;
+        off = sizeof(T) == 2 ? k & ROW & 1 : 0;  // an odd row begins in the middle of a word in every second direction
+    }
+    __device__ __forceinline__ int tiles() const { return gridDim.x * (blockDim.x / 32); }
+    // of this warp among all, in order of image, segment, direction, tile
+    __device__ __forceinline__ long number() const { return ((long)blockIdx.z * 4 + k) * tiles() + tile; }
+};
+
+// the warp's channels of a chunk of a map; lane t of every CHUNK knows the place of step t
+template <int CHUNK>
+__device__ __forceinline__ void fetch_rows(const Map& m, const Part& p, T* to, const T* from, int place, int steps) {
+    int unit = p.lane % UNITS, first = p.lane / UNITS, offset = place * m.d;
+    bool inside = p.c0 + unit * PER_UNIT < m.d;
+    from += inside ? p.image * m.d + p.c0 + unit * PER_UNIT : 0;
+    to += first * 32 + unit * PER_UNIT;
+#pragma unroll
+    for (int i = 0; i < CHUNK; i += 32 / UNITS) {
+        unsigned at = __shfl_sync(FULL, offset, i + first);
+        fetch<UNIT>(to + i * 32, from + (inside ? at : 0), inside && i + first < steps);
     }
 }
 
-// one chunk's steps of a lane's own channel; a step of zero leaves the state as it is
 template <int CHUNK>
-__device__ __forceinline__ void stage_steps(const Map& m, const float* low, float* sx, float* sdt, float* su, const int* places, int steps, int k, long image, int c) {
-    bool there = c < m.d;
-    float weight[RANK], bias = there ? m.bias[k * m.d + c] : 0.f;
+__device__ __forceinline__ void write_rows(const Map& m, const Part& p, T* to, const T* from, int place, int steps) {
+    int unit = p.lane % UNITS, first = p.lane / UNITS, offset = place * m.d;
+    bool inside = p.c0 + unit * PER_UNIT < m.d;
+    to += (p.k * p.images + p.image) * m.d + p.c0 + unit * PER_UNIT;
+    from += first * 32 + unit * PER_UNIT;
 #pragma unroll
-    for (int r = 0; r < RANK; r++) weight[r] = there ? m.weight[(k * m.d + c) * RANK + r] : 0.f;
-    int lane = threadIdx.x & 31;
-    const T* source = m.x + image * m.d + c;
-    float x[CHUNK];
-#pragma unroll
-    for (int t = 0; t < CHUNK; t++) x[t] = t < steps && there ? load(source + (long)places[t] * m.d) : 0.f;
+    for (int i = 0; i < CHUNK; i += 32 / UNITS) {
+        unsigned at = __shfl_sync(FULL, offset, i + first);
+        if (inside && i + first < steps) *(Unit*)(to + at) = *(const Unit*)(from + i * 32);
+    }
+}
+
+// past the end, the first place's proj stands in: steps of zero make it harmless
+template <int CHUNK>
+__device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned* to, int place) {
+    int words = ((ROW + p.off) * sizeof(T) + 3) / 4;
+    unsigned offset = (unsigned)place * (unsigned)(4 * ROW * sizeof(T) / 4);
+    const unsigned* rows = (const unsigned*)(m.proj + (p.image * 4 + p.k) * ROW - p.off) + p.lane;
 #pragma unroll
     for (int t = 0; t < CHUNK; t++) {
-        float v = bias;
+        const unsigned* row = rows + __shfl_sync(FULL, offset, t);
 #pragma unroll
-        for (int r = 0; r < RANK; r++) v += weight[r] * low[t * RANK + r];
-        float dt = t < steps && there ? softplus(v) : 0.f;
-        sx[t * 32 + lane] = x[t];
-        sdt[t * 32 + lane] = dt;
-        su[t * 32 + lane] = dt * x[t];
+        for (int i = 0; i < WORDS; i += 32)
+            if (i + p.lane < words) fetch<4>(to + t * WORDS + i + p.lane, row + i, true);
     }
 }
 
-// where a chunk's steps are
-__device__ __forceinline__ void stage_places(int* places, int first, int steps, int k, int h, int w) {
-    if (threadIdx.x < steps) places[threadIdx.x] = position(first + threadIdx.x, k, h, w);
+// B, C and the low-rank step of a chunk as floats; the step and, with x, dt x of the lane's channel c0 + lane; the sum of steps.
+template <int CHUNK>
+__device__ __forceinline__ float prepare(const Map& m, const Part& p, Chunk<CHUNK>& s, int buffer, int steps, float bias) {
+    const T* rows = (const T*)s.proj[buffer] + p.off;
+    int column = p.lane < 16 ? RANK + p.lane : RANK + STATES + p.lane - 16;
+    bool is_state = (p.lane & 15) < STATES;
+#pragma unroll
+    for (int t = 0; t < CHUNK; t++) s.bc[t * 32 + p.lane] = is_state ? value(rows[t * STRIDE + column]) : 0.f;
+#pragma unroll 4
+    for (int i = p.lane; i < RANK * CHUNK; i += 32) s.low[i] = value(rows[i % CHUNK * STRIDE + i / CHUNK]);
+    __syncwarp();
+    float v[CHUNK], sum = 0.f;
+#pragma unroll
+    for (int t = 0; t < CHUNK; t++) v[t] = bias;
+#pragma unroll 4
+    for (int r = 0; r < RANK; r++) {
+        float weight = s.weight[r * 32 + p.lane];
+#pragma unroll
+        for (int t = 0; t < CHUNK; t++) v[t] += weight * s.low[r * CHUNK + t];
+    }
+    if (steps < CHUNK) {
+#pragma unroll
+        for (int t = 0; t < CHUNK; t++)
+            if (t >= steps) v[t] = NEVER;
+    }
+#pragma unroll
+    for (int t = 0; t < CHUNK; t++) {
+        float dt = softplus(v[t]);
+        sum += dt;
+        s.dt[t * 32 + p.lane] = dt;
+        s.u[t * 32 + p.lane] = dt * value(s.x[buffer][t * 32 + p.lane]);
+    }
+    __syncwarp();
+    return sum;
 }
 
-#define LOAD4(name, pointer)                             \
+template <int CHUNK>
+__device__ __forceinline__ float load_step(const Map& m, const Part& p, Chunk<CHUNK>& s) {
+    int c = p.c0 + p.lane;
+    for (int r = 0; r < RANK; r++) s.weight[r * 32 + p.lane] = c < m.d ? m.weight[(p.k * m.d + c) * RANK + r] : 0.f;
+    return c < m.d ? m.bias[p.k * m.d + c] : NEVER;
+}
+
+__device__ __forceinline__ void load_rates(const Map& m, const Part& p, float* rate) {
+#pragma unroll
+    for (int e = 0; e < 16; e++) {
+        int c = p.c0 + p.cg * 4 + e / 4, n = p.sg * 4 + e % 4;
+        rate[e] = c < m.d && n < STATES ? m.A[(p.k * m.d + c) * STATES + n] * LOG2E : 0.f;
+    }
+}
+
+// a lane's tile, four states of a channel together
+__device__ __forceinline__ void load_tile(float* tile, const float* from, int lane) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) *(float4*)(tile + 4 * j) = ((const float4*)from)[j * 32 + lane];
+}
+__device__ __forceinline__ void store_tile(float* to, const float* tile, int lane) {
+#pragma unroll
+    for (int j = 0; j < 4; j++) ((float4*)to)[j * 32 + lane] = *(const float4*)(tile + 4 * j);
+}
+
+#define LOAD4(name, pointer)                              \
     const float4 name##_four = *(const float4*)(pointer); \
     const float name[4] = {name##_four.x, name##_four.y, name##_four.z, name##_four.w}
 
-__device__ __forceinline__ void load_rates(const Map& m, float* rate, int k, int c0, int sg) {
+__device__ __forceinline__ void load_four(float* to, const T* from) {
+    if (sizeof(T) == 4) *(float4*)to = *(const float4*)from;
+    else {
+        Four16 four = *(const Four16*)from;
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int c = c0 + j, n = sg * 4 + i;
-            rate[j * 4 + i] = c < m.d && n < STATES ? m.A[(k * m.d + c) * STATES + n] * LOG2E : 0.f;
-        }
+        for (int i = 0; i < 4; i++) to[i] = value(four.v[i]);
+    }
 }
 
 // one step of the recurrence for a lane's tile; KEEP also gives the state before it and the decay
@@ -150,7 +278,7 @@ __device__ __forceinline__ void advance(float* state, const float* rate, const f
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int e = j * 4 + i;
-            float a = exp2_(dt[j] * rate[e]);
+            float a = KEEP ? exp2_here(dt[j] * rate[e]) : exp2_(dt[j] * rate[e]);
             if (KEEP) {
                 before[e] = state[e];
                 decay[e] = a;
@@ -159,219 +287,286 @@ __device__ __forceinline__ void advance(float* state, const float* rate, const f
         }
 }
 
-#define FCHUNK 32
+extern __shared__ float4 shared_memory[];
 
-// y of every direction (4, b, l, d), or, for the backward, the state at the start of every `every` steps
-template <bool KEEP, int CHUNK>
-__device__ __forceinline__ void scan(const Map& m, T* y, float* kept) {
-    float* bc = (float*)shared_memory;
-    int* places = (int*)(bc + CHUNK * 32);
-    float* low = bc + CHUNK * 33;
-    int warp = threadIdx.x / 32, lane = threadIdx.x & 31, sg = lane & 3, cg = lane >> 2;
-    float* sx = low + ((CHUNK * RANK + 3) & ~3) + warp * CHUNK * 96;
-    float *sdt = sx + CHUNK * 32, *su = sdt + CHUNK * 32;
-    int k = blockIdx.y, l = m.h * m.w, c0 = blockIdx.x * CHANNELS + warp * 32;
-    long image = (long)blockIdx.z * l, images = (long)gridDim.z * l;
-    int own = own_channel(lane), chunks = (l + CHUNK - 1) / CHUNK;
-    float rate[16], state[16] = {};
-    load_rates(m, rate, k, c0 + cg * 4, sg);
-    bool there = c0 + own < m.d;
-    float skip = there ? m.D[k * m.d + c0 + own] : 0.f;
-    for (int chunk = 0; chunk < chunks; chunk++) {
-        int first = chunk * CHUNK, steps = min(CHUNK, l - first);
-        __syncthreads();
-        stage_places(places, first, steps, k, m.h, m.w);
-        __syncthreads();
-        stage_proj(m, bc, low, places, steps, CHUNK, k, image);
-        __syncthreads();
-        stage_steps<CHUNK>(m, low, sx, sdt, su, places, steps, k, image, c0 + lane);
+enum Mode { Y, KEPT, ENDS };
+
+// Scan a segment from the state `start`, or from zero where that is null. Y: y of every direction (4, b, l, d). KEPT: the
+// state before every BACKWARD steps, a tile each. ENDS: the state after the segment, and the sums of its steps.
+template <Mode MODE>
+__device__ __forceinline__ void scan(const Map& m, const float* start, T* y, float* states, float* sums) {
+    Part p(m);
+    Chunk<FORWARD>& s = ((Chunk<FORWARD>*)shared_memory)[threadIdx.x / 32];
+    float rate[16], state[16] = {}, bias = load_step(m, p, s), sum = 0.f;
+    load_rates(m, p, rate);
+    if (start) load_tile(state, start + p.number() * TILE, p.lane);
+    float skip = MODE == Y && p.c0 + p.own < m.d ? m.D[p.k * m.d + p.c0 + p.own] : 0.f;
+    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD, place = 0;
+    long kept = (((long)(p.image / p.length) * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD);
+    for (int chunk = -1; chunk < chunks; chunk++) {
         __syncwarp();
-        if (KEEP) {
-            float* slot = kept + ((((long)(blockIdx.z * 4 + k) * gridDim.x + blockIdx.x) * chunks + chunk) * WARPS + warp) * 512 + lane;
-#pragma unroll
-            for (int i = 0; i < 16; i++) slot[i * 32] = state[i];
-            if (chunk == chunks - 1) return;
+        int next = p.first + (chunk + 1) * FORWARD, buffer = chunk & 1, here = place;
+        if (chunk + 1 < chunks) {
+            int t = next + p.lane % FORWARD;
+            place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
+            fetch_rows<FORWARD>(m, p, s.x[buffer ^ 1], m.x, place, p.last - next);
+            fetch_proj<FORWARD>(m, p, s.proj[buffer ^ 1], place);
         }
+        end_of_fetch();
+        if (chunk < 0) continue;
+        wait_for_fetch();
+        int steps = min(FORWARD, p.last - next + FORWARD);
+        sum += prepare(m, p, s, buffer, steps, bias);
+#pragma unroll 1
+        for (int t4 = 0; t4 < steps; t4 += 4) {
+            if (MODE == KEPT && t4 % BACKWARD == 0)
+                store_tile(states + (kept + (next - FORWARD + t4) / BACKWARD) * TILE, state, p.lane);
+            float out[4];
+#pragma unroll
+            for (int i = 0; i < 4; i++) {  // stores wait until the end, or they would keep the next step's loads behind them
+                int t = t4 + i;
+                advance<false>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, nullptr, nullptr);
+                if (MODE == Y) {
+                    LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
+                    float part[4];
+#pragma unroll
+                    for (int j = 0; j < 4; j++)
+                        part[j] = C[0] * state[j * 4] + C[1] * state[j * 4 + 1] + C[2] * state[j * 4 + 2] + C[3] * state[j * 4 + 3];
+                    out[i] = over_states(part, p.sg) + skip * value(s.x[buffer][t * 32 + p.own]);
+                }
+            }
+            if (MODE == Y)
+#pragma unroll
+                for (int i = 0; i < 4; i++) store(s.x[buffer] + (t4 + i) * 32 + p.own, out[i]);
+        }
+        if (MODE == Y) {
+            __syncwarp();
+            write_rows<FORWARD>(m, p, y, s.x[buffer], here, steps);
+        }
+    }
+    if (MODE == ENDS) {
+        store_tile(states + p.number() * TILE, state, p.lane);
+        sums[p.number() * 32 + p.lane] = sum;
+    }
+}
+
+#define MAP const T *x, const T *proj, const float *weight, const float *bias, const float *A, const float *D
+#define SIZES int h, int w, int d, int segment
+#define THE_MAP {x, proj, weight, bias, A, D, h, w, d, segment}
+
+extern "C" __global__ void scan_forward(MAP, const float* start, T* y, SIZES) { scan<Y>(THE_MAP, start, y, nullptr, nullptr); }
+extern "C" __global__ void scan_states(MAP, const float* start, float* kept, SIZES) { scan<KEPT>(THE_MAP, start, nullptr, kept, nullptr); }
+extern "C" __global__ void scan_ends(MAP, float* ends, float* sums, SIZES) { scan<ENDS>(THE_MAP, nullptr, nullptr, ends, sums); }
+
+// the gradient of the state before a segment, if that of the state after it were zero
+extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SIZES) {
+    Map m = THE_MAP;
+    Part p(m);
+    Chunk<FORWARD>& s = ((Chunk<FORWARD>*)shared_memory)[threadIdx.x / 32];
+    float rate[16], g[16] = {}, step_bias = load_step(m, p, s);
+    load_rates(m, p, rate);
+    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
+    for (int chunk = chunks; chunk >= 0; chunk--) {
+        __syncwarp();
+        int next = p.first + (chunk - 1) * FORWARD, buffer = chunk & 1;
+        if (chunk > 0) {
+            int t = next + p.lane % FORWARD, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
+            fetch_rows<FORWARD>(m, p, s.x[buffer ^ 1], grad, place, p.last - next);
+            fetch_proj<FORWARD>(m, p, s.proj[buffer ^ 1], place);
+        }
+        end_of_fetch();
+        if (chunk == chunks) continue;
+        wait_for_fetch();
+        prepare(m, p, s, buffer, p.last - next - FORWARD, step_bias);
 #pragma unroll 4
-        for (int t = 0; t < steps; t++) {
-            advance<false>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, nullptr, nullptr);
-            if (!KEEP) {
-                LOAD4(C, bc + t * 32 + 16 + sg * 4);
-                float sum[4];
+        for (int t = FORWARD - 1; t >= 0; t--) {
+            LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
+            LOAD4(dt, s.dt + t * 32 + p.cg * 4);
+            float dy[4];
+            load_four(dy, s.x[buffer] + t * 32 + p.cg * 4);
 #pragma unroll
-                for (int j = 0; j < 4; j++)
-                    sum[j] = C[0] * state[j * 4] + C[1] * state[j * 4 + 1] + C[2] * state[j * 4 + 2] + C[3] * state[j * 4 + 3];
-                float v = over_states(sum, sg) + skip * sx[t * 32 + own];
-                if (there) store(y + (k * images + image + places[t]) * m.d + c0 + own, v);
-            }
+            for (int e = 0; e < 16; e++) g[e] = (g[e] + C[e % 4] * dy[e / 4]) * exp2_(dt[e / 4] * rate[e]);
         }
     }
+    store_tile(ends + p.number() * TILE, g, p.lane);
 }
 
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-scan_forward(const T* x, const T* proj, const float* weight, const float* bias, const float* A, const float* D, T* y, int h, int w, int d) {
-    scan<false, FCHUNK>({x, proj, weight, bias, A, D, h, w, d}, y, nullptr);
-}
-
-#define BCHUNK 8
-#define SUB 2
-
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-scan_states(const T* x, const T* proj, const float* weight, const float* bias, const float* A, const float* D, float* kept, int h, int w, int d) {
-    scan<true, BCHUNK>({x, proj, weight, bias, A, D, h, w, d}, nullptr, kept);
-}
-
-// dx (4, b, l, d); dproj (tiles, b, l, 4, RANK + 2 STATES); sums over an image: dA (b, 4, d, STATES), dweight (b, 4, d, RANK),
-// dbias and dD (b, 4, d). The lane's own channel is `own` of its warp in the scan, `lane` while staging.
-extern "C" __global__ void __launch_bounds__(32 * WARPS)
-scan_backward(const T* grad, const T* x, const T* proj, const float* weight, const float* bias, const float* A, const float* D,
-              const float* kept, T* dx, float* dproj, float* dA, float* dweight, float* dbias, float* dD, int h, int w, int d) {
-    Map m = {x, proj, weight, bias, A, D, h, w, d};
-    float* bc = (float*)shared_memory;
-    int* places = (int*)(bc + BCHUNK * 32);
-    float* low = bc + BCHUNK * 33;
-    int warp = threadIdx.x / 32, lane = threadIdx.x & 31, sg = lane & 3, cg = lane >> 2;
-    float* sweight = low + ((BCHUNK * RANK + 3) & ~3);    // (RANK, CHANNELS)
-    float* sdweight = sweight + RANK * CHANNELS;           // (RANK, CHANNELS)
-    const int PER_WARP = BCHUNK * 128 + (BCHUNK / SUB) * 512;
-    float* warps = sdweight + RANK * CHANNELS;
-    float* sx = warps + warp * PER_WARP;
-    float *sdt = sx + BCHUNK * 32, *su = sdt + BCHUNK * 32, *sdy = su + BCHUNK * 32, *slots = sdy + BCHUNK * 32;
-    int k = blockIdx.y, l = h * w, c0 = blockIdx.x * CHANNELS + warp * 32;
-    long image = (long)blockIdx.z * l, images = (long)gridDim.z * l;
-    int own = own_channel(lane), chunks = (l + BCHUNK - 1) / BCHUNK;
-    int value = own_value(cg), column = value < 4 ? sg * 4 + value : 16 + sg * 4 + value - 4;
-    bool there = c0 + own < d;
-    float skip = there ? D[k * d + c0 + own] : 0.f;
-    float rate[16], g[16] = {}, drate[16] = {}, dskip = 0.f, dshift = 0.f;
-    load_rates(m, rate, k, c0 + cg * 4, sg);
-    for (int i = threadIdx.x; i < RANK * CHANNELS; i += 32 * WARPS) {
-        int r = i / CHANNELS, c = blockIdx.x * CHANNELS + i % CHANNELS;
-        sweight[i] = c < d ? weight[(k * d + c) * RANK + r] : 0.f;
-        sdweight[i] = 0.f;
-    }
-    for (int chunk = chunks - 1; chunk >= 0; chunk--) {
-        int first = chunk * BCHUNK, steps = min(BCHUNK, l - first);
-        __syncthreads();
-        stage_places(places, first, steps, k, h, w);
-        __syncthreads();
-        stage_proj(m, bc, low, places, steps, BCHUNK, k, image);
-        __syncthreads();
-        stage_steps<BCHUNK>(m, low, sx, sdt, su, places, steps, k, image, c0 + lane);
+// From what every segment gives alone to what it begins with, in place: the decay over a segment is exp(A sum of steps).
+// A thread takes one state through all segments, the last one first if `reverse`. Block: TILE threads for a warp's tile.
+extern "C" __global__ void scan_combine(const float* A, const float* sums, float* ends, int segments, int d, int reverse) {
+    int tile = blockIdx.x, k = blockIdx.y, e = threadIdx.x, lane = e / 4 % 32, c = tile * 32 + lane / 4 * 4 + e / 128;
+    int n = lane % 4 * 4 + e % 4;
+    float rate = c < d && n < STATES ? A[(k * d + c) * STATES + n] * LOG2E : 0.f, carried = 0.f;
 #pragma unroll 8
-        for (int t = 0; t < BCHUNK; t++)
-            sdy[t * 32 + lane] = t < steps && c0 + lane < d ? load(grad + (image + places[t]) * d + c0 + lane) : 0.f;
+    for (int i = 0; i < segments; i++) {
+        int segment = reverse ? segments - 1 - i : i;
+        long number = (((long)blockIdx.z * segments + segment) * 4 + k) * gridDim.x + tile;
+        float alone = ends[number * TILE + e], decay = exp2_(rate * sums[number * 32 + c % 32]);
+        ends[number * TILE + e] = carried;
+        carried = alone + decay * carried;
+    }
+}
+
+struct __align__(16) BackwardChunk : Chunk<BACKWARD> {
+    T grad[2][BACKWARD * 32];
+    __align__(16) float kept[2][TILE];  // the state before the chunk
+    float border[BACKWARD / SUB - 2][TILE];  // before its second, third ... SUB steps, but the last
+    float raw[BACKWARD * 32];  // gradient before softplus
+    float dbc[2][BACKWARD * 32], dlow[2][BACKWARD * RANK];  // of this warp's channels
+    float dweight[RANK * 32];
+};
+
+// dx (4, b, l, d); dproj (blocks, b, l, 4, ROW); sums over a segment: dA (b segments, 4, d, STATES), dweight (b segments, 4,
+// d, RANK), dbias and dD (b segments, 4, d). The lane's own channel is `own` of its warp in the scan, `lane` in `prepare`.
+extern "C" __global__ void __launch_bounds__(128, 3)
+scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx, T* dproj, float* dA, float* dweight, float* dbias, float* dD, SIZES) {
+    Map m = THE_MAP;
+    Part p(m);
+    BackwardChunk* all = (BackwardChunk*)shared_memory;
+    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
+    BackwardChunk& s = all[warp];
+    int value_ = own_value(p.cg), column = value_ < 4 ? p.sg * 4 + value_ : 16 + p.sg * 4 + value_ - 4;
+    bool there = p.c0 + p.own < d;
+    float skip = there ? D[p.k * d + p.c0 + p.own] : 0.f, step_bias = load_step(m, p, s);
+    float rate[16], g[16] = {}, drate[16] = {}, dskip = 0.f, dshift = 0.f;
+    load_rates(m, p, rate);
+    if (adjoint) load_tile(g, adjoint + p.number() * TILE, p.lane);
+    for (int r = 0; r < RANK; r++) s.dweight[r * 32 + p.lane] = 0.f;
+    kept += (((p.image / p.length) * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD) * TILE;
+    T* out = dproj + ((long)blockIdx.x * p.images + p.image) * 4 * ROW;
+    int chunks = (p.last - p.first + BACKWARD - 1) / BACKWARD, place = 0;
+    for (int chunk = chunks; chunk >= 0; chunk--) {
         __syncwarp();
-        const float* slot = kept + ((((long)(blockIdx.z * 4 + k) * gridDim.x + blockIdx.x) * chunks + chunk) * WARPS + warp) * 512 + lane;
-        float state[16];
+        int next = p.first + (chunk - 1) * BACKWARD, buffer = chunk & 1, here = place;
+        if (chunk > 0) {
+            int t = next + p.lane % BACKWARD;
+            place = t < p.last ? position(t, p.k, h, w) : 0;
+            fetch_rows<BACKWARD>(m, p, s.x[buffer ^ 1], x, place, p.last - next);
+            fetch_rows<BACKWARD>(m, p, s.grad[buffer ^ 1], grad, place, p.last - next);
+            fetch_proj<BACKWARD>(m, p, s.proj[buffer ^ 1], place);
 #pragma unroll
-        for (int i = 0; i < 16; i++) state[i] = slot[i * 32];
-        for (int sub = 0; sub < BCHUNK / SUB; sub++) {
-#pragma unroll
-            for (int i = 0; i < 16; i++) slots[(sub * 16 + i) * 32 + lane] = state[i];
-            if (sub == BCHUNK / SUB - 1) break;
-#pragma unroll
-            for (int s = 0; s < SUB; s++) {
-                int t = sub * SUB + s;
-                advance<false>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, nullptr, nullptr);
-            }
+            for (int j = 0; j < 4; j++)
+                fetch<16>(s.kept[buffer ^ 1] + (j * 32 + p.lane) * 4, kept + (long)(next / BACKWARD) * TILE + (j * 32 + p.lane) * 4, true);
         }
-        for (int sub = BCHUNK / SUB - 1; sub >= 0; sub--) {
-            if (sub * SUB >= steps) continue;
-            float before[SUB][16], decay[SUB][16];
+        end_of_fetch();
+        if (chunk == chunks) continue;
+        wait_for_fetch();
+        int steps = min(BACKWARD, p.last - next - BACKWARD);
+        prepare(m, p, s, buffer, steps, step_bias);
+        float state[16];
+        load_tile(state, s.kept[buffer], p.lane);
+#pragma unroll 1
+        for (int sub = 0; sub < BACKWARD / SUB - 1; sub++) {
+            if (sub) store_tile(s.border[sub - 1], state, p.lane);
 #pragma unroll
-            for (int i = 0; i < 16; i++) state[i] = slots[(sub * 16 + i) * 32 + lane];
+            for (int t = sub * SUB; t < (sub + 1) * SUB; t++)
+                advance<false>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, nullptr, nullptr);
+        }
+#pragma unroll 1
+        for (int sub = BACKWARD / SUB - 1; sub >= 0; sub--) {
+            if (sub * SUB >= steps) {
 #pragma unroll
-            for (int s = 0; s < SUB; s++) {
-                int t = sub * SUB + s;
-                advance<true>(state, rate, bc + t * 32 + sg * 4, sdt + t * 32 + cg * 4, su + t * 32 + cg * 4, before[s], decay[s]);
+                for (int i = 0; i < SUB; i++) s.raw[(sub * SUB + i) * 32 + p.lane] = 0.f;
+                continue;
+            }
+            float before[SUB][16], decay[SUB][16], raw[SUB], own_dbc[SUB], own_dx[SUB];
+            if (sub < BACKWARD / SUB - 1) load_tile(state, sub ? s.border[sub - 1] : s.kept[buffer], p.lane);
+#pragma unroll
+            for (int i = 0; i < SUB; i++) {
+                int t = sub * SUB + i;
+                advance<true>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, before[i], decay[i]);
             }
 #pragma unroll
-            for (int s = SUB - 1; s >= 0; s--) {
-                int t = sub * SUB + s;
-                LOAD4(B, bc + t * 32 + sg * 4);
-                LOAD4(C, bc + t * 32 + 16 + sg * 4);
-                LOAD4(dt, sdt + t * 32 + cg * 4);
-                LOAD4(u, su + t * 32 + cg * 4);
-                LOAD4(dy, sdy + t * 32 + cg * 4);
+            for (int i = SUB - 1; i >= 0; i--) {
+                int t = sub * SUB + i;
+                LOAD4(B, s.bc + t * 32 + p.sg * 4);
+                LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
+                LOAD4(dt, s.dt + t * 32 + p.cg * 4);
+                LOAD4(u, s.u + t * 32 + p.cg * 4);
+                float dy[4];
+                load_four(dy, s.grad[buffer] + t * 32 + p.cg * 4);
                 float dbc[8] = {}, du[4] = {}, dstep[4] = {};
 #pragma unroll
-                for (int j = 0; j < 4; j++)
-#pragma unroll
-                    for (int i = 0; i < 4; i++) {
-                        int e = j * 4 + i;
-                        float dh = g[e] + C[i] * dy[j];
-                        dbc[i] += dh * u[j];
-                        dbc[4 + i] += dy[j] * state[e];
-                        du[j] += dh * B[i];
-                        g[e] = dh * decay[s][e];
-                        float turn = g[e] * before[s][e];
-                        dstep[j] += turn * rate[e];
-                        drate[e] += turn * dt[j];
-                        state[e] = before[s][e];
-                    }
-                float own_du = over_states(du, sg), own_dstep = over_states(dstep, sg) * LN2, own_dbc = over_channels(dbc, cg);
-                float own_x = sx[t * 32 + own], own_dt = sdt[t * 32 + own], own_dy = sdy[t * 32 + own];
-                float raw = (own_x * own_du + own_dstep) * sigmoid_of_step(own_dt);
+                for (int e = 0; e < 16; e++) {
+                    int j = e / 4, n = e % 4;
+                    float dh = g[e] + C[n] * dy[j];
+                    dbc[n] += dh * u[j];
+                    dbc[4 + n] += dy[j] * state[e];
+                    du[j] += dh * B[n];
+                    g[e] = dh * decay[i][e];
+                    float turn = g[e] * before[i][e];
+                    dstep[j] += turn * rate[e];
+                    drate[e] += turn * dt[j];
+                    state[e] = before[i][e];
+                }
+                float own_du = over_states(du, p.sg), own_dstep = over_states(dstep, p.sg) * LN2;
+                float own_x = value(s.x[buffer][t * 32 + p.own]), own_dt = s.dt[t * 32 + p.own];
+                float own_dy = value(s.grad[buffer][t * 32 + p.own]);
+                raw[i] = (own_x * own_du + own_dstep) * sigmoid_of_step(own_dt);
+                own_dbc[i] = over_channels(dbc, p.cg);
+                own_dx[i] = skip * own_dy + own_dt * own_du;
                 dskip += own_dy * own_x;
-                dshift += raw;
-                __syncwarp();
-                sx[t * 32 + own] = raw;      // what was x there has served
-                su[t * 32 + column] = own_dbc;  // and dt x
-                if (there && t < steps) store(dx + (k * images + image + places[t]) * d + c0 + own, skip * own_dy + own_dt * own_du);
+                dshift += raw[i];
+            }
+#pragma unroll
+            for (int i = 0; i < SUB; i++) {
+                int t = sub * SUB + i;
+                s.raw[t * 32 + p.own] = raw[i];
+                s.dbc[buffer][t * 32 + column] = own_dbc[i];
+                store(s.x[buffer] + t * 32 + p.own, own_dx[i]);
             }
         }
-        // the low-rank step's gradient, of this warp's channels: a lane takes one step and every second half of channels;
-        // each starts at another channel, so that no two read one bank of shared memory
         __syncwarp();
-#pragma unroll 1
-        for (int task = lane; task < 2 * BCHUNK; task += 32) {
-            int t = task % BCHUNK, half = task / BCHUNK;
-            float sums[RANK] = {};
-            for (int p = 0; p < 16; p++) {
-                int c = half * 16 + ((p + t) & 15);
-                float raw = sx[t * 32 + c];
+        write_rows<BACKWARD>(m, p, dx, s.x[buffer], here, steps);
+        // the low-rank step's gradient: four lanes share a step's channels; each starts at another channel, so that no two
+        // read one bank of shared memory
+        float raws[8];
+        int t = p.lane % 8, quarter = p.lane / 8;
 #pragma unroll
-                for (int r = 0; r < RANK; r++) sums[r] += raw * sweight[r * CHANNELS + warp * 32 + c];
-            }
-#pragma unroll
-            for (int r = 0; r < RANK; r++) slots[(half * BCHUNK + t) * RANK + r] = sums[r];
-        }
-        __syncthreads();
-        float* out = dproj + ((long)blockIdx.x * images + image) * 4 * ROW;
-        for (int i = threadIdx.x; i < steps * (RANK + 32); i += 32 * WARPS) {
-            int t = i / (RANK + 32), column = i % (RANK + 32), c = column - RANK;
-            float sum = 0.f;
-            int target = column;
-            if (column < RANK) {
-                const float* part = warps + 4 * BCHUNK * 32 + t * RANK + column;
-                for (int q = 0; q < WARPS; q++) sum += part[q * PER_WARP] + part[q * PER_WARP + BCHUNK * RANK];
-            } else {
-                if ((c & 15) >= STATES) continue;
-                for (int q = 0; q < WARPS; q++) sum += warps[q * PER_WARP + 2 * BCHUNK * 32 + t * 32 + c];
-                target = c < 16 ? RANK + c : RANK + STATES + c - 16;
-            }
-            out[((long)places[t] * 4 + k) * ROW + target] = sum;
-        }
-        float raws[BCHUNK];
-#pragma unroll
-        for (int t = 0; t < BCHUNK; t++) raws[t] = t < steps ? sx[t * 32 + lane] : 0.f;
+        for (int i = 0; i < 8; i++) raws[i] = s.raw[t * 32 + quarter * 8 + (i + t) % 8];
+#pragma unroll 4
         for (int r = 0; r < RANK; r++) {
-            float sum = sdweight[r * CHANNELS + warp * 32 + lane];
+            float sum = 0.f;
 #pragma unroll
-            for (int t = 0; t < BCHUNK; t++) sum += raws[t] * low[t * RANK + r];
-            sdweight[r * CHANNELS + warp * 32 + lane] = sum;
+            for (int i = 0; i < 8; i++) sum += raws[i] * s.weight[r * 32 + quarter * 8 + (i + t) % 8];
+            sum += __shfl_xor_sync(FULL, sum, 8);
+            sum += __shfl_xor_sync(FULL, sum, 16);
+            if (quarter == 0) s.dlow[buffer][r * BACKWARD + t] = sum;
+        }
+#pragma unroll
+        for (int i = 0; i < 8; i++) raws[i] = s.raw[i * 32 + p.lane];
+#pragma unroll 4
+        for (int r = 0; r < RANK; r++) {
+            float sum = s.dweight[r * 32 + p.lane];
+#pragma unroll
+            for (int i = 0; i < 8; i++) sum += raws[i] * s.low[r * BACKWARD + i];
+            s.dweight[r * 32 + p.lane] = sum;
+        }
+        // the block's sums over its warps; the next chunk writes into the other buffer
+        __syncthreads();
+        int state_ = p.lane & 15, target = p.lane < 16 ? RANK + state_ : RANK + STATES + state_;
+        for (int i = warp; i < steps; i += warps) {
+            float sum = 0.f;
+            for (int q = 0; q < warps; q++) sum += all[q].dbc[buffer][i * 32 + p.lane];
+            int at = __shfl_sync(FULL, here, i);
+            if (state_ < STATES) store(out + ((long)at * 4 + p.k) * ROW + target, sum);
+        }
+        for (int i = threadIdx.x; i < RANK * BACKWARD; i += blockDim.x) {
+            float sum = 0.f;
+            for (int q = 0; q < warps; q++) sum += all[q].dlow[buffer][i];
+            if (i % BACKWARD < steps) store(out + ((long)here * 4 + p.k) * ROW + i / BACKWARD, sum);  // `here` of step i % 8
         }
     }
-    long row = (long)(blockIdx.z * 4 + k) * d;
+    long row = ((long)blockIdx.z * 4 + p.k) * d;
 #pragma unroll
-    for (int j = 0; j < 4; j++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            int c = c0 + cg * 4 + j, n = sg * 4 + i;
-            if (c < d && n < STATES) dA[(row + c) * STATES + n] = drate[j * 4 + i];
-        }
-    if (there) { dbias[row + c0 + own] = dshift; dD[row + c0 + own] = dskip; }
-    if (c0 + lane < d)
-        for (int r = 0; r < RANK; r++) dweight[(row + c0 + lane) * RANK + r] = sdweight[r * CHANNELS + warp * 32 + lane];
+    for (int e = 0; e < 16; e++) {
+        int c = p.c0 + p.cg * 4 + e / 4, n = p.sg * 4 + e % 4;
+        if (c < d && n < STATES) dA[(row + c) * STATES + n] = drate[e];
+    }
+    if (there) { dbias[row + p.c0 + p.own] = dshift; dD[row + p.c0 + p.own] = dskip; }
+    if (p.c0 + p.lane < d)
+        for (int r = 0; r < RANK; r++) dweight[(row + p.c0 + p.lane) * RANK + r] = s.dweight[r * 32 + p.lane];
 }
+
+// bytes of shared memory that a warp needs: forward, backward
+extern "C" __device__ const int bytes_of_warp[2] = {sizeof(Chunk<FORWARD>), sizeof(BackwardChunk)};
