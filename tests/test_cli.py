@@ -152,7 +152,7 @@ def test_f008_a_backend_that_is_not_there_is_refused_at_the_start(tmp_path):
     command = [sys.executable, "-m", "medmamba", "train", "phantoms:60", "--out", str(tmp_path / "run"), *TRAIN]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert done.returncode == 2
-    assert "there is no scan backend 'mamba_ssm'; choose one of cpu, cuda, chunked, reference" in done.stderr
+    assert "there is no scan backend 'mamba_ssm'; choose one of cpu, cuda, triton, chunked, reference" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
 

@@ -53,10 +53,23 @@ class SS2D(nn.Module):
         self.D.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, z = self.in_proj(x).chunk(2, dim=-1)  # (b, h, w, d) each
+        # two products rather than two halves of one: a half would be copied before the convolution, and again in backward
+        x, z = (F.linear(x, weight) for weight in self.in_proj.weight.chunk(2))  # (b, h, w, d) each
         x = F.silu(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
-        proj = F.linear(x, self.x_proj_weight.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))  # (b, h, w, 4, r + 2n)
+        x_proj, dt_weight = self._even_rank()
+        proj = F.linear(x, x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))  # (b, h, w, 4, r + 2n)
         # in float32 at least, because exp amplifies rounding; negative, so that the state decays
         A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
-        y = cross_scan(x, proj, self.dt_weight, self.dt_bias, A, self.D)
+        y = cross_scan(x, proj, dt_weight, self.dt_bias, A, self.D)
         return self.out_proj(self.norm(y) * F.silu(z))
+
+    def _even_rank(self) -> tuple[Tensor, Tensor]:
+        """`x_proj_weight` and `dt_weight`; a row and a column of zeros more where the rank is odd.
+
+        They change no result, and spare a GPU a copy of proj and of its gradient: its matrix products want a number of
+        columns that eight divides, and 4 (r + 2n) is one for an even r.
+        """
+        if self.rank % 2 == 0:
+            return self.x_proj_weight, self.dt_weight
+        low, states = self.x_proj_weight.tensor_split([self.rank], dim=1)
+        return torch.cat([F.pad(low, (0, 0, 0, 1)), states], dim=1), F.pad(self.dt_weight, (0, 1))

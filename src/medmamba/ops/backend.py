@@ -69,6 +69,13 @@ BACKENDS = {
         operators=("cross_scan",),
         dtypes=(torch.float32, torch.bfloat16, torch.float16),
     ),
+    "triton": Backend(
+        "medmamba.ops.triton_scan",
+        ("cuda", "xpu"),
+        "Triton, for GPUs of every maker",
+        operators=("cross_scan",),
+        dtypes=(torch.float32, torch.bfloat16, torch.float16),
+    ),
     "chunked": Backend("medmamba.ops.chunked", None, "vectorised torch, any device"),
 }
 REFERENCE = "reference"

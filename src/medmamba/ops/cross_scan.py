@@ -36,7 +36,8 @@ def cross_scan(
         dt_bias: Added to the step before softplus, (4, d).
         A: Decay rates, negative, (4, d, n).
         D: Skip weights, (4, d).
-        backend: "cpu", "cuda", "chunked" or "reference" instead of the automatic choice; see `medmamba.ops.backend`.
+        backend: "cpu", "cuda", "triton", "chunked" or "reference" instead of the automatic choice; see
+            `medmamba.ops.backend`.
 
     Returns:
         The sum over directions of y, (b, h, w, d), in the dtype of `x`.

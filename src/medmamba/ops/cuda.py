@@ -23,7 +23,6 @@ CHUNK, KEPT = 16, 8  # tokens: what segments are multiples of; between two state
 LARGEST_RANK = 128  # so that what the backward keeps of it fits in shared memory
 WARPS = 12  # of a multiprocessor, that hide the latency of its instructions
 FEWEST = 32  # tokens of a segment
-LARGEST_BLOCK = 4  # warps, whose gradients of proj the backward sums up itself
 KERNELS = ("scan_forward", "scan_states", "scan_ends", "scan_adjoint_ends", "scan_combine", "scan_backward")
 DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
 
@@ -73,6 +72,10 @@ class _Case:
         self.parameters = [t.detach().float().contiguous() for t in (dt_weight, dt_bias, A, D)]
         self.b, self.h, self.w, self.d = x.shape
         self.rank, self.states = dt_weight.shape[2], A.shape[2]
+        if self.rank > LARGEST_RANK:
+            raise ValueError(
+                f"rank {self.rank} came; the CUDA scan takes at most {LARGEST_RANK}, use backend 'chunked'"
+            )
         self.tiles, self.length = -(-self.d // 32), self.h * self.w
         row = self.d * x.element_size()
         unit = next(size for size in (16, 8, 4, 2) if row % size == 0)
@@ -86,11 +89,11 @@ class _Case:
     def empty(self, *shape: int) -> Tensor:
         return torch.empty(shape, device=self.x.device)
 
-    def launch(self, name: str, *others: Tensor | None, warps: int = 1) -> None:
+    def launch(self, name: str, *others: Tensor | None) -> None:
         """Run a kernel on every tile, direction, image and segment, with `others` after the map and the parameters."""
-        grid = (self.tiles // warps, 4, self.b * self.segments)
+        grid = (self.tiles, 4, self.b * self.segments)
         values = [self.x, self.proj, *self.parameters, *others, self.h, self.w, self.d, self.segment]
-        self.kernels.launch(name, grid, 32 * warps, values, self.x.device)
+        self.kernels.launch(name, grid, 32, values, self.x.device)
 
     def starts(self) -> tuple[Tensor | None, Tensor | None]:
         """The state before every segment and the sums of its steps; nothing for one segment, which begins with zero."""
@@ -126,14 +129,13 @@ def _scan_backward(grad: Tensor, case: _Case) -> tuple[Tensor, ...]:
         adjoint = case.empty(*sums.shape[:1], 512)
         case.launch("scan_adjoint_ends", grad, adjoint)
         case.combine(adjoint, sums, reverse=True)
-    warps = case.kernels.warps(case.tiles)
     dx = case.x.new_empty(4, *case.x.shape)
-    dproj = case.x.new_empty(case.tiles // warps, *case.proj.shape)
+    dproj = case.x.new_empty(case.tiles, *case.proj.shape)
     parts = b * case.segments
     dA, dweight = case.empty(parts, 4, d, case.states), case.empty(parts, 4, d, case.rank)
     dbias, dD = case.empty(parts, 4, d), case.empty(parts, 4, d)
-    case.launch("scan_backward", grad, kept, adjoint, dx, dproj, dA, dweight, dbias, dD, warps=warps)
-    return dx.sum(0), dproj.sum(0) if len(dproj) > 1 else dproj[0], dweight.sum(0), dbias.sum(0), dA.sum(0), dD.sum(0)
+    case.launch("scan_backward", grad, kept, adjoint, dx, dproj, dA, dweight, dbias, dD)
+    return dx.sum(0), dproj.sum(0), dweight.sum(0), dbias.sum(0), dA.sum(0), dD.sum(0)
 
 
 def _aligned(t: Tensor) -> Tensor:
@@ -172,11 +174,6 @@ class _Kernels:
         _check(self.driver.cuFuncSetAttribute(function, attribute, self.shared_memory))
         return function
 
-    def warps(self, tiles: int) -> int:
-        """Of a block of the backward: what divides the tiles and fits in shared memory."""
-        fitting = min(LARGEST_BLOCK, self.shared_memory // self.backward_bytes)
-        return next(warps for warps in range(fitting, 0, -1) if tiles % warps == 0)
-
     def launch(
         self, name: str, grid: tuple[int, int, int], threads: int, values: list[Any], device: torch.device
     ) -> None:
@@ -185,10 +182,9 @@ class _Kernels:
 
         types = tuple(ctypes.c_int if isinstance(v, int) else ctypes.c_void_p for v in values)
         plain = tuple(v.data_ptr() if isinstance(v, Tensor) else v or 0 for v in values)
-        each = {"scan_combine": 0, "scan_backward": self.backward_bytes}.get(name, self.forward_bytes)
+        shared = {"scan_combine": 0, "scan_backward": self.backward_bytes}.get(name, self.forward_bytes)
         with torch.cuda.device(device):
             stream = torch.cuda.current_stream().cuda_stream
-            shared = each * (threads // 32)
             _check(self.driver.cuLaunchKernel(
                 self.functions[name], *grid, threads, 1, 1, shared, stream, (plain, types), 0
             ))  # fmt: skip

@@ -5,8 +5,8 @@
 //   STATES            of a channel, at most 16 (fewer are padded with zeros)
 //   UNIT              bytes that divide a row of a map: 16, 8, 4 or 2
 //
-// A warp owns 32 channels of one image in one direction, and a segment of the sequence (all of it when there are warps
-// enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C are read once
+// A block is one warp. It owns 32 channels of one image in one direction, and a segment of the sequence (all of it when
+// there are warps enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C are read once
 // for four channels, dt and dt x once for four states, and sums over states or over channels are made in registers first
 // and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory (cp.async):
 // without that more than half of the time went into waiting for memory.
@@ -139,14 +139,14 @@ struct Part {
     long image, images;
 
     __device__ __forceinline__ Part(const Map& m) {
-        lane = threadIdx.x & 31, sg = lane & 3, cg = lane >> 2, own = own_channel(lane), k = blockIdx.y;
-        tile = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, c0 = tile * 32, length = m.h * m.w;
+        lane = threadIdx.x, sg = lane & 3, cg = lane >> 2, own = own_channel(lane), k = blockIdx.y;
+        tile = blockIdx.x, c0 = tile * 32, length = m.h * m.w;
         int segments = (length + m.segment - 1) / m.segment, images_ = gridDim.z / segments;
         segment = blockIdx.z % segments, first = segment * m.segment, last = min(length, first + m.segment);
         image = (long)(blockIdx.z / segments) * length, images = (long)images_ * length;
         off = sizeof(T) == 2 ? k & ROW & 1 : 0;  // an odd row begins in the middle of a word in every second direction
     }
-    __device__ __forceinline__ int tiles() const { return gridDim.x * (blockDim.x / 32); }
+    __device__ __forceinline__ int tiles() const { return gridDim.x; }
     // of this warp among all, in order of image, segment, direction, tile
     __device__ __forceinline__ long number() const { return ((long)blockIdx.z * 4 + k) * tiles() + tile; }
 };
@@ -296,7 +296,7 @@ enum Mode { Y, KEPT, ENDS };
 template <Mode MODE>
 __device__ __forceinline__ void scan(const Map& m, const float* start, T* y, float* states, float* sums) {
     Part p(m);
-    Chunk<FORWARD>& s = ((Chunk<FORWARD>*)shared_memory)[threadIdx.x / 32];
+    Chunk<FORWARD>& s = *(Chunk<FORWARD>*)shared_memory;
     float rate[16], state[16] = {}, bias = load_step(m, p, s), sum = 0.f;
     load_rates(m, p, rate);
     if (start) load_tile(state, start + p.number() * TILE, p.lane);
@@ -362,7 +362,7 @@ extern "C" __global__ void scan_ends(MAP, float* ends, float* sums, SIZES) { sca
 extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SIZES) {
     Map m = THE_MAP;
     Part p(m);
-    Chunk<FORWARD>& s = ((Chunk<FORWARD>*)shared_memory)[threadIdx.x / 32];
+    Chunk<FORWARD>& s = *(Chunk<FORWARD>*)shared_memory;
     float rate[16], g[16] = {}, step_bias = load_step(m, p, s);
     load_rates(m, p, rate);
     int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
@@ -409,23 +409,19 @@ extern "C" __global__ void scan_combine(const float* A, const float* sums, float
 
 struct __align__(16) BackwardChunk : Chunk<BACKWARD> {
     T grad[2][BACKWARD * 32];
-    __align__(16) float kept[2][TILE];  // the state before the chunk
-    float border[BACKWARD / SUB - 2][TILE];  // before its second, third ... SUB steps, but the last
-    float raw[BACKWARD * 32];  // gradient before softplus
-    float dbc[2][BACKWARD * 32], dlow[2][BACKWARD * RANK];  // of this warp's channels
+    __align__(16) float border[BACKWARD / SUB][TILE];  // the state before its first, second ... SUB steps
     float dweight[RANK * 32];
 };
 
-// dx (4, b, l, d); dproj (blocks, b, l, 4, ROW); sums over a segment: dA (b segments, 4, d, STATES), dweight (b segments, 4,
-// d, RANK), dbias and dD (b segments, 4, d). The lane's own channel is `own` of its warp in the scan, `lane` in `prepare`.
-extern "C" __global__ void __launch_bounds__(128, 3)
+// dx (4, b, l, d); dproj (tiles, b, l, 4, ROW); sums over a segment: dA (b segments, 4, d, STATES), dweight (b segments, 4, d,
+// RANK), dbias and dD (b segments, 4, d). The lane's own channel is `own` of its warp in the scan, `lane` in `prepare`.
+extern "C" __global__ void __launch_bounds__(32, 12)
 scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx, T* dproj, float* dA, float* dweight, float* dbias, float* dD, SIZES) {
     Map m = THE_MAP;
     Part p(m);
-    BackwardChunk* all = (BackwardChunk*)shared_memory;
-    int warp = threadIdx.x / 32, warps = blockDim.x / 32;
-    BackwardChunk& s = all[warp];
-    int value_ = own_value(p.cg), column = value_ < 4 ? p.sg * 4 + value_ : 16 + p.sg * 4 + value_ - 4;
+    BackwardChunk& s = *(BackwardChunk*)shared_memory;
+    int number = own_value(p.cg), state_ = p.sg * 4 + number % 4;  // of the sums over channels that this lane gets
+    int target = state_ >= STATES ? -1 : number < 4 ? RANK + state_ : RANK + STATES + state_;
     bool there = p.c0 + p.own < d;
     float skip = there ? D[p.k * d + p.c0 + p.own] : 0.f, step_bias = load_step(m, p, s);
     float rate[16], g[16] = {}, drate[16] = {}, dskip = 0.f, dshift = 0.f;
@@ -433,7 +429,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
     if (adjoint) load_tile(g, adjoint + p.number() * TILE, p.lane);
     for (int r = 0; r < RANK; r++) s.dweight[r * 32 + p.lane] = 0.f;
     kept += (((p.image / p.length) * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD) * TILE;
-    T* out = dproj + ((long)blockIdx.x * p.images + p.image) * 4 * ROW;
+    T* out = dproj + (p.tile * p.images + p.image) * 4 * ROW + p.k * ROW;
     int chunks = (p.last - p.first + BACKWARD - 1) / BACKWARD, place = 0;
     for (int chunk = chunks; chunk >= 0; chunk--) {
         __syncwarp();
@@ -444,118 +440,108 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
             fetch_rows<BACKWARD>(m, p, s.x[buffer ^ 1], x, place, p.last - next);
             fetch_rows<BACKWARD>(m, p, s.grad[buffer ^ 1], grad, place, p.last - next);
             fetch_proj<BACKWARD>(m, p, s.proj[buffer ^ 1], place);
-#pragma unroll
-            for (int j = 0; j < 4; j++)
-                fetch<16>(s.kept[buffer ^ 1] + (j * 32 + p.lane) * 4, kept + (long)(next / BACKWARD) * TILE + (j * 32 + p.lane) * 4, true);
         }
         end_of_fetch();
-        if (chunk == chunks) continue;
-        wait_for_fetch();
-        int steps = min(BACKWARD, p.last - next - BACKWARD);
-        prepare(m, p, s, buffer, steps, step_bias);
-        float state[16];
-        load_tile(state, s.kept[buffer], p.lane);
+        if (chunk < chunks) {
+            wait_for_fetch();
+            int steps = min(BACKWARD, p.last - next - BACKWARD);
+            unsigned row = (unsigned)here * (4 * ROW);
+            prepare(m, p, s, buffer, steps, step_bias);
+            float state[16];
+            load_tile(state, s.border[0], p.lane);
 #pragma unroll 1
-        for (int sub = 0; sub < BACKWARD / SUB - 1; sub++) {
-            if (sub) store_tile(s.border[sub - 1], state, p.lane);
+            for (int sub = 1; sub < BACKWARD / SUB; sub++) {
 #pragma unroll
-            for (int t = sub * SUB; t < (sub + 1) * SUB; t++)
-                advance<false>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, nullptr, nullptr);
-        }
-#pragma unroll 1
-        for (int sub = BACKWARD / SUB - 1; sub >= 0; sub--) {
-            if (sub * SUB >= steps) {
-#pragma unroll
-                for (int i = 0; i < SUB; i++) s.raw[(sub * SUB + i) * 32 + p.lane] = 0.f;
-                continue;
-            }
-            float before[SUB][16], decay[SUB][16], raw[SUB], own_dbc[SUB], own_dx[SUB];
-            if (sub < BACKWARD / SUB - 1) load_tile(state, sub ? s.border[sub - 1] : s.kept[buffer], p.lane);
-#pragma unroll
-            for (int i = 0; i < SUB; i++) {
-                int t = sub * SUB + i;
-                advance<true>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, before[i], decay[i]);
-            }
-#pragma unroll
-            for (int i = SUB - 1; i >= 0; i--) {
-                int t = sub * SUB + i;
-                LOAD4(B, s.bc + t * 32 + p.sg * 4);
-                LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
-                LOAD4(dt, s.dt + t * 32 + p.cg * 4);
-                LOAD4(u, s.u + t * 32 + p.cg * 4);
-                float dy[4];
-                load_four(dy, s.grad[buffer] + t * 32 + p.cg * 4);
-                float dbc[8] = {}, du[4] = {}, dstep[4] = {};
-#pragma unroll
-                for (int e = 0; e < 16; e++) {
-                    int j = e / 4, n = e % 4;
-                    float dh = g[e] + C[n] * dy[j];
-                    dbc[n] += dh * u[j];
-                    dbc[4 + n] += dy[j] * state[e];
-                    du[j] += dh * B[n];
-                    g[e] = dh * decay[i][e];
-                    float turn = g[e] * before[i][e];
-                    dstep[j] += turn * rate[e];
-                    drate[e] += turn * dt[j];
-                    state[e] = before[i][e];
+                for (int i = 0; i < SUB; i++) {
+                    int t = (sub - 1) * SUB + i;
+                    advance<false>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, nullptr, nullptr);
                 }
-                float own_du = over_states(du, p.sg), own_dstep = over_states(dstep, p.sg) * LN2;
-                float own_x = value(s.x[buffer][t * 32 + p.own]), own_dt = s.dt[t * 32 + p.own];
-                float own_dy = value(s.grad[buffer][t * 32 + p.own]);
-                raw[i] = (own_x * own_du + own_dstep) * sigmoid_of_step(own_dt);
-                own_dbc[i] = over_channels(dbc, p.cg);
-                own_dx[i] = skip * own_dy + own_dt * own_du;
-                dskip += own_dy * own_x;
-                dshift += raw[i];
+                store_tile(s.border[sub], state, p.lane);
+            }
+#pragma unroll 1
+            for (int sub = BACKWARD / SUB - 1; sub >= 0; sub--) {
+                float before[SUB][16], decay[SUB][16], raw[SUB], own_dx[SUB];
+                load_tile(state, s.border[sub], p.lane);
+#pragma unroll
+                for (int i = 0; i < SUB; i++) {
+                    int t = sub * SUB + i;
+                    advance<true>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, before[i], decay[i]);
+                }
+#pragma unroll
+                for (int i = SUB - 1; i >= 0; i--) {
+                    int t = sub * SUB + i;
+                    LOAD4(B, s.bc + t * 32 + p.sg * 4);
+                    LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
+                    LOAD4(dt, s.dt + t * 32 + p.cg * 4);
+                    LOAD4(u, s.u + t * 32 + p.cg * 4);
+                    float dy[4];
+                    load_four(dy, s.grad[buffer] + t * 32 + p.cg * 4);
+                    if (i == 0) load_tile(before[0], s.border[sub], p.lane);  // again, to spare the registers
+                    float dbc[8] = {}, du[4] = {}, dstep[4] = {};
+#pragma unroll
+                    for (int e = 0; e < 16; e++) {
+                        int j = e / 4, n = e % 4;
+                        float dh = g[e] + C[n] * dy[j];
+                        dbc[n] += dh * u[j];
+                        dbc[4 + n] += dy[j] * state[e];
+                        du[j] += dh * B[n];
+                        g[e] = dh * decay[i][e];
+                        float turn = g[e] * before[i][e];
+                        dstep[j] += turn * rate[e];
+                        drate[e] += turn * dt[j];
+                        state[e] = before[i][e];
+                    }
+                    float own_du = over_states(du, p.sg), own_dstep = over_states(dstep, p.sg) * LN2;
+                    float own_dbc = over_channels(dbc, p.cg);
+                    unsigned at = __shfl_sync(FULL, row, t);
+                    if (t < steps && target >= 0) store(out + at + target, own_dbc);
+                    float own_x = value(s.x[buffer][t * 32 + p.own]), own_dt = s.dt[t * 32 + p.own];
+                    float own_dy = value(s.grad[buffer][t * 32 + p.own]);
+                    raw[i] = (own_x * own_du + own_dstep) * sigmoid_of_step(own_dt);
+                    own_dx[i] = skip * own_dy + own_dt * own_du;
+                    dskip += own_dy * own_x;
+                    dshift += raw[i];
+                }
+                __syncwarp();
+#pragma unroll
+                for (int i = 0; i < SUB; i++) {
+                    int t = sub * SUB + i;
+                    s.dt[t * 32 + p.own] = raw[i];  // what was there has served
+                    store(s.x[buffer] + t * 32 + p.own, own_dx[i]);
+                }
+            }
+            __syncwarp();
+            write_rows<BACKWARD>(m, p, dx, s.x[buffer], here, steps);
+            // the low-rank step's gradient: four lanes share a step's channels; each starts at another channel, so that no
+            // two read one bank of shared memory
+            float raws[8];
+            int t = p.lane % 8, quarter = p.lane / 8;
+#pragma unroll
+            for (int i = 0; i < 8; i++) raws[i] = s.dt[t * 32 + quarter * 8 + (i + t) % 8];
+#pragma unroll 4
+            for (int r = 0; r < RANK; r++) {
+                float sum = 0.f;
+#pragma unroll
+                for (int i = 0; i < 8; i++) sum += raws[i] * s.weight[r * 32 + quarter * 8 + (i + t) % 8];
+                sum += __shfl_xor_sync(FULL, sum, 8);
+                sum += __shfl_xor_sync(FULL, sum, 16);
+                if (quarter == 0 && t < steps) store(out + row + r, sum);
             }
 #pragma unroll
-            for (int i = 0; i < SUB; i++) {
-                int t = sub * SUB + i;
-                s.raw[t * 32 + p.own] = raw[i];
-                s.dbc[buffer][t * 32 + column] = own_dbc[i];
-                store(s.x[buffer] + t * 32 + p.own, own_dx[i]);
+            for (int i = 0; i < 8; i++) raws[i] = s.dt[i * 32 + p.lane];
+#pragma unroll 4
+            for (int r = 0; r < RANK; r++) {
+                float sum = s.dweight[r * 32 + p.lane];
+#pragma unroll
+                for (int i = 0; i < 8; i++) sum += raws[i] * s.low[r * BACKWARD + i];
+                s.dweight[r * 32 + p.lane] = sum;
             }
         }
-        __syncwarp();
-        write_rows<BACKWARD>(m, p, dx, s.x[buffer], here, steps);
-        // the low-rank step's gradient: four lanes share a step's channels; each starts at another channel, so that no two
-        // read one bank of shared memory
-        float raws[8];
-        int t = p.lane % 8, quarter = p.lane / 8;
+        if (chunk > 0)  // the state before the next chunk, now that the place where it goes is free
 #pragma unroll
-        for (int i = 0; i < 8; i++) raws[i] = s.raw[t * 32 + quarter * 8 + (i + t) % 8];
-#pragma unroll 4
-        for (int r = 0; r < RANK; r++) {
-            float sum = 0.f;
-#pragma unroll
-            for (int i = 0; i < 8; i++) sum += raws[i] * s.weight[r * 32 + quarter * 8 + (i + t) % 8];
-            sum += __shfl_xor_sync(FULL, sum, 8);
-            sum += __shfl_xor_sync(FULL, sum, 16);
-            if (quarter == 0) s.dlow[buffer][r * BACKWARD + t] = sum;
-        }
-#pragma unroll
-        for (int i = 0; i < 8; i++) raws[i] = s.raw[i * 32 + p.lane];
-#pragma unroll 4
-        for (int r = 0; r < RANK; r++) {
-            float sum = s.dweight[r * 32 + p.lane];
-#pragma unroll
-            for (int i = 0; i < 8; i++) sum += raws[i] * s.low[r * BACKWARD + i];
-            s.dweight[r * 32 + p.lane] = sum;
-        }
-        // the block's sums over its warps; the next chunk writes into the other buffer
-        __syncthreads();
-        int state_ = p.lane & 15, target = p.lane < 16 ? RANK + state_ : RANK + STATES + state_;
-        for (int i = warp; i < steps; i += warps) {
-            float sum = 0.f;
-            for (int q = 0; q < warps; q++) sum += all[q].dbc[buffer][i * 32 + p.lane];
-            int at = __shfl_sync(FULL, here, i);
-            if (state_ < STATES) store(out + ((long)at * 4 + p.k) * ROW + target, sum);
-        }
-        for (int i = threadIdx.x; i < RANK * BACKWARD; i += blockDim.x) {
-            float sum = 0.f;
-            for (int q = 0; q < warps; q++) sum += all[q].dlow[buffer][i];
-            if (i % BACKWARD < steps) store(out + ((long)here * 4 + p.k) * ROW + i / BACKWARD, sum);  // `here` of step i % 8
-        }
+            for (int j = 0; j < 4; j++)
+                fetch<16>(s.border[0] + (j * 32 + p.lane) * 4, kept + (long)(next / BACKWARD) * TILE + (j * 32 + p.lane) * 4, true);
+        end_of_fetch();
     }
     long row = ((long)blockIdx.z * 4 + p.k) * d;
 #pragma unroll
