@@ -18,6 +18,7 @@ from medmamba.data.dataset import ImageSet
 from medmamba.data.reading import find_images, read_image
 from medmamba.device import check_device, scan_backend, settle
 from medmamba.errors import InputError
+from medmamba.network import fold_batch_norms
 from medmamba.tasks import Task, decide, probabilities
 
 Item = TypeVar("Item")
@@ -158,7 +159,7 @@ def load(folder: str | os.PathLike[str], *, device: str = "auto") -> Classifier:
     """
     bundle = load_bundle(folder)
     check_device(device)
-    model = load_model(folder, bundle)
+    model = fold_batch_norms(load_model(folder, bundle))
     shape = bundle.preprocessing
     place = settle(model, device, (1, shape.channels, shape.height, shape.width))
     return Classifier(bundle, model, place)

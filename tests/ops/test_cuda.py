@@ -7,19 +7,39 @@ import pytest
 import torch
 from scan_cases import cross_scan_case, relative_error
 
-from medmamba.ops import cross_scan, cuda
+from medmamba.ops import cross_scan, cuda, cuda_module
 
 FLOAT32 = 1e-5  # relative, of the whole tensor
 HALF = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # the rounding of inputs and outputs themselves
 
 
 @pytest.mark.parametrize("dtype", ["FP32", "BF16", "FP16"])
-def test_the_kernels_compile_without_a_card(dtype):
+def test_the_kernels_compile_without_a_card(dtype, tmp_path, monkeypatch):
     pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
-    code = cuda._compile("sm_90", (f"-D{dtype}", "-DRANK=3", "-DSTATES=4", "-DUNIT=4"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    code = cuda_module.machine_code.__wrapped__("sm_90", (f"-D{dtype}", "-DRANK=3", "-DSTATES=4", "-DUNIT=4"))
     assert code[:4] == b"\x7fELF"
-    for name in cuda.KERNELS:
+    for name in cuda_module.THREADS:
         assert name.encode() in code
+
+
+def test_machine_code_is_kept_and_found_again(tmp_path, monkeypatch):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    made = []
+    monkeypatch.setattr(cuda_module, "compiled", lambda *what: made.append(what) or b"code")
+    code = [cuda_module.machine_code.__wrapped__(card, ("-DFP32",)) for card in ("sm_90", "sm_90", "sm_80")]
+    assert code == [b"code"] * 3
+    assert [what[1] for what in made] == ["sm_90", "sm_80"]
+    assert len(list((tmp_path / "medmamba").iterdir())) == 2
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
+    pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    monkeypatch.setattr(cuda_module, "compiled", lambda *what: b"code")
+    assert cuda_module.machine_code.__wrapped__("sm_90", ("-DFP32",)) == b"code"
 
 
 def test_chunks_are_those_of_the_kernels():
@@ -49,12 +69,22 @@ def poison():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
-@pytest.mark.parametrize("sizes", [(4, 2), (16, 3), (20, 24)], ids=str)
 @pytest.mark.parametrize(
-    "shape", [(1, 1, 1, 4), (2, 1, 7, 8), (1, 9, 1, 5), (3, 14, 14, 33), (2, 9, 31, 160), (1, 56, 56, 96)], ids=str
+    ("shape", "n", "r"),
+    [
+        ((1, 1, 1, 4), 4, 2),
+        ((2, 1, 7, 8), 16, 3),
+        ((1, 9, 1, 5), 20, 24),
+        ((3, 14, 14, 33), 16, 3),
+        ((3, 14, 14, 33), 20, 24),
+        ((2, 9, 31, 160), 4, 2),
+        ((2, 9, 31, 160), 16, 6),
+        ((128, 7, 7, 768), 16, 24),
+        ((1, 56, 56, 96), 16, 4),
+    ],
+    ids=str,
 )
-def test_cuda_matches_float64(shape, sizes, dtype):
-    n, r = sizes
+def test_cuda_matches_float64(shape, n, r, dtype):
     case = {name: t.to("cuda", dtype) for name, t in cross_scan_case(*shape, n=n, r=r).items()}
     expected = with_gradients({name: t.double() for name, t in case.items()}, "chunked")
     poison()

@@ -11,7 +11,8 @@ from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.training import loader
-from medmamba.training.loader import EpochBatches, FixedBatches, Images, batch_sizes, make_loader
+from medmamba.training.loader import Images, make_loader
+from medmamba.training.order import EpochBatches, FixedBatches, batch_sizes
 
 SHAPE = Preprocessing(height=16, width=16)
 

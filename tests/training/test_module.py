@@ -5,8 +5,8 @@ import torch
 import medmamba.models  # noqa: F401  (registers our names)
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.tasks import Task
-from medmamba.training.loader import EpochBatches
 from medmamba.training.module import Trainee, parameter_groups
+from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import load_recipe
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from noise import make_images
+from noise import make_data, make_images
 
 import medmamba
-from medmamba.bundle import read_weights
+from medmamba.bundle import load_bundle, read_weights
 from medmamba.training.checkpoint import load_checkpoint
 
 HERE = Path(__file__).parent
@@ -78,3 +78,34 @@ def test_f031_two_processes_train_what_one_does(tmp_path: Path, model: str) -> N
     scores = [medmamba.load(run, device="cpu").scores(make_images(21)) for run in (alone, both)]
     np.testing.assert_allclose(scores[1], scores[0], atol=1e-6)
     assert (both / "log.txt").read_text().count("epoch 1/2") == 1  # one process writes
+
+
+@pytest.mark.slow
+def test_f031_two_processes_evaluate_twenty_one_images_as_one_does(tmp_path: Path) -> None:
+    """An odd number of images to train on and to validate on: none is lost, none counts twice, one bundle is made."""
+    options = {"model": "medmamba_nano", "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}
+    runs = [finish(tmp_path / str(n), devices=n, **options) for n in (1, 2)]
+    images = make_images(21, 1, name="val")  # what `long_run.py` validates on
+    data = make_data(splits={"test": lambda: images})
+    matrices = []
+    for run in runs:
+        assert load_bundle(run).provenance["validation"]["n"] == 21
+        report = medmamba.evaluate(medmamba.load(run, device="cpu"), data, "test", out=run / "evaluation")
+        assert report["n"] == 21
+        matrices.append(report["confusion_matrix"])
+        assert sum(map(sum, matrices[-1])) == 21
+    assert matrices[0] == matrices[1]
+    for name in ("weights.safetensors", "resume.ckpt"):
+        assert len(list((tmp_path / "2").rglob(name))) == 1
+    assert not list((tmp_path / "2").rglob("*.part"))
+    names = {*read_weights(runs[1]), *load_checkpoint(runs[1])["net"]}
+    assert names == {*read_weights(runs[0])}
+    assert not [name for name in names if name.startswith(("module.", "_orig_mod.", "net."))]
+
+
+@pytest.mark.slow
+def test_f031_two_processes_accumulate(tmp_path: Path) -> None:
+    """Two parts in each of two processes: the left-over of 21 images, 5, is too small for four and joins the 16."""
+    run = finish(tmp_path / "run", devices=2, accumulate=2, batch_size=16, model="medmamba_nano")
+    assert load_bundle(run).provenance["ended"] == "finished"
+    assert (run / "history.csv").read_text().splitlines()[1].split(",")[2] == "21"

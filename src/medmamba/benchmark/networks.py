@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from medmamba.benchmark.plan import Plan
 from medmamba.benchmark.timing import Call, Spread, measure, one_line, release, spread
+from medmamba.network import fold_batch_norms
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +75,7 @@ def measure_model(name: str, model: nn.Module, plan: Plan, advance: Callable[[],
 
 
 def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(model.eval(), plan)
+    subject = _subject(fold_batch_norms(copy.deepcopy(model).eval()), plan)  # as `predict` runs it
     found = []
     for mode in plan.modes:
         for quantity, batch in (("inference", plan.batch_size), ("latency", 1)):
@@ -87,7 +88,7 @@ def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], No
 
 
 def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(model.train(), plan)
+    subject = _subject(copy.deepcopy(model).train(), plan)
     found = []
     for mode in plan.modes:
         found += _attempt(Measurement(name, mode, "training", plan.batch_size, None), subject, plan)
@@ -98,7 +99,7 @@ def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], Non
 
 
 def _subject(model: nn.Module, plan: Plan) -> Subject:
-    return Subject(copy.deepcopy(model).to(plan.device).to(memory_format=torch.channels_last))
+    return Subject(model.to(plan.device).to(memory_format=torch.channels_last))
 
 
 def _attempt(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:

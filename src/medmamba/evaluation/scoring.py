@@ -172,7 +172,7 @@ def _about_model(classifier: Classifier) -> dict[str, Any]:
         "name": bundle.model,
         "preprocessing": shape.to_dict(),
         "trained_on": {key: trained_on.get(key) for key in ("name", "fingerprint")},
-        **complexity(classifier.model, (shape.height, shape.width), shape.channels),
+        **complexity(bundle.build_model(), (shape.height, shape.width), shape.channels),
     }
 
 

@@ -53,8 +53,7 @@ class SS2D(nn.Module):
         self.D.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        # two products rather than two halves of one: a half would be copied before the convolution, and again in backward
-        x, z = (F.linear(x, weight) for weight in self.in_proj.weight.chunk(2))  # (b, h, w, d) each
+        x, z = self.in_proj(x).chunk(2, dim=-1)  # (b, h, w, d) each
         x = F.silu(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
         x_proj, dt_weight = self._even_rank()
         proj = F.linear(x, x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))  # (b, h, w, 4, r + 2n)

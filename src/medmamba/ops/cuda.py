@@ -10,20 +10,16 @@ from partial sums, in one order, so that one input gives one result, bit for bit
 
 from __future__ import annotations
 
-from functools import cache
-from importlib import resources
-from typing import Any
-
 import torch
 from torch import Tensor
 
-CAPABILITY = (8, 0)  # of the card: bfloat16, copies in the background, shared memory for every published size
+from medmamba.ops.cuda_module import load
+
 STATES = 16  # that a warp holds of a channel; more are scanned in turns
 CHUNK, KEPT = 16, 8  # tokens: what segments are multiples of; between two states that the backward begins from
 LARGEST_RANK = 128  # so that what the backward keeps of it fits in shared memory
 WARPS = 12  # of a multiprocessor, that hide the latency of its instructions
 FEWEST = 32  # tokens of a segment
-KERNELS = ("scan_forward", "scan_states", "scan_ends", "scan_adjoint_ends", "scan_combine", "scan_backward")
 DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
 
 
@@ -79,7 +75,7 @@ class _Case:
         self.tiles, self.length = -(-self.d // 32), self.h * self.w
         row = self.d * x.element_size()
         unit = next(size for size in (16, 8, 4, 2) if row % size == 0)
-        self.kernels = _kernels(DTYPES[x.dtype], self.rank, self.states, unit, x.device.index or 0)
+        self.kernels = load(DTYPES[x.dtype], self.rank, self.states, unit, x.device.index or 0)
         warps, wanted = self.b * 4 * self.tiles, WARPS * self.kernels.multiprocessors
         # the passes that link segments cost as much as a forward, so there are none unless they pay
         segments = max(1, min(wanted // warps, self.length // FEWEST)) if 2 * warps <= wanted else 1
@@ -93,7 +89,7 @@ class _Case:
         """Run a kernel on every tile, direction, image and segment, with `others` after the map and the parameters."""
         grid = (self.tiles, 4, self.b * self.segments)
         values = [self.x, self.proj, *self.parameters, *others, self.h, self.w, self.d, self.segment]
-        self.kernels.launch(name, grid, 32, values, self.x.device)
+        self.kernels.launch(name, grid, values)
 
     def starts(self) -> tuple[Tensor | None, Tensor | None]:
         """The state before every segment and the sums of its steps; nothing for one segment, which begins with zero."""
@@ -108,7 +104,7 @@ class _Case:
     def combine(self, ends: Tensor, sums: Tensor, *, reverse: bool) -> None:
         """Turn what every segment gives alone into what it begins with."""
         values = [self.parameters[2], sums, ends, self.segments, self.d, int(reverse)]
-        self.kernels.launch("scan_combine", (self.tiles, 4, self.b), 512, values, self.x.device)
+        self.kernels.launch("scan_combine", (self.tiles, 4, self.b), values)
 
 
 def _scan(case: _Case) -> Tensor:
@@ -142,86 +138,3 @@ def _aligned(t: Tensor) -> Tensor:
     """Contiguous, and where the kernels' widest copies can begin."""
     t = t.contiguous()
     return t.clone() if t.data_ptr() % 16 else t
-
-
-class _Kernels:
-    """One compiled module on one device."""
-
-    def __init__(self, options: tuple[str, ...], device: int) -> None:
-        from cuda.bindings import driver
-
-        self.driver = driver
-        properties = torch.cuda.get_device_properties(device)
-        major, minor = properties.major, properties.minor
-        if (major, minor) < CAPABILITY:
-            raise RuntimeError(f"the card has compute capability {major}.{minor}; the scan needs 8.0 or later")
-        self.multiprocessors = properties.multi_processor_count
-        attribute = driver.CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN
-        self.shared_memory = _check(driver.cuDeviceGetAttribute(attribute, _check(driver.cuCtxGetDevice())))
-        self.module = _check(driver.cuModuleLoadData(_compile(f"sm_{major}{minor}", options)))
-        self.forward_bytes, self.backward_bytes = self._bytes_of_warp()
-        self.functions = {name: self._function(name) for name in KERNELS}
-
-    def _bytes_of_warp(self) -> list[int]:
-        address, size = _check(self.driver.cuModuleGetGlobal(self.module, b"bytes_of_warp"))
-        values = bytearray(size)
-        _check(self.driver.cuMemcpyDtoH(values, address, size))
-        return [int.from_bytes(values[i : i + 4], "little") for i in (0, 4)]
-
-    def _function(self, name: str) -> Any:
-        function = _check(self.driver.cuModuleGetFunction(self.module, name.encode()))
-        attribute = self.driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
-        _check(self.driver.cuFuncSetAttribute(function, attribute, self.shared_memory))
-        return function
-
-    def launch(
-        self, name: str, grid: tuple[int, int, int], threads: int, values: list[Any], device: torch.device
-    ) -> None:
-        """Run a kernel on torch's stream; `values` are tensors, None for a null pointer, and integers."""
-        import ctypes
-
-        types = tuple(ctypes.c_int if isinstance(v, int) else ctypes.c_void_p for v in values)
-        plain = tuple(v.data_ptr() if isinstance(v, Tensor) else v or 0 for v in values)
-        shared = {"scan_combine": 0, "scan_backward": self.backward_bytes}.get(name, self.forward_bytes)
-        with torch.cuda.device(device):
-            stream = torch.cuda.current_stream().cuda_stream
-            _check(self.driver.cuLaunchKernel(
-                self.functions[name], *grid, threads, 1, 1, shared, stream, (plain, types), 0
-            ))  # fmt: skip
-
-
-@cache
-def _kernels(dtype: str, rank: int, states: int, unit: int, device: int) -> _Kernels:
-    with torch.cuda.device(device):
-        torch.cuda.current_stream()  # the device's context must be there
-        return _Kernels((f"-D{dtype}", f"-DRANK={rank}", f"-DSTATES={states}", f"-DUNIT={unit}"), device)
-
-
-@cache
-def _compile(architecture: str, options: tuple[str, ...]) -> bytes:
-    """Machine code of the kernels."""
-    from cuda.bindings import nvrtc
-
-    source = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_bytes()
-    program = _check(nvrtc.nvrtcCreateProgram(source, b"cuda_kernels.cu", 0, [], []))
-    flags = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in options)]
-    (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), flags)
-    if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        text = b" " * _check(nvrtc.nvrtcGetProgramLogSize(program))
-        _check(nvrtc.nvrtcGetProgramLog(program, text))
-        raise RuntimeError(f"NVRTC cannot compile the scan: {text.decode(errors='replace')[:500]}")
-    code = b" " * _check(nvrtc.nvrtcGetCUBINSize(program))
-    _check(nvrtc.nvrtcGetCUBIN(program, code))
-    return code
-
-
-def _check(answer: tuple[Any, ...]) -> Any:
-    """The value of a driver or NVRTC call.
-
-    Raises:
-        RuntimeError: The call failed.
-    """
-    status, *values = answer
-    if int(status) != 0:
-        raise RuntimeError(f"CUDA answers {status.name}")
-    return values[0] if len(values) == 1 else values

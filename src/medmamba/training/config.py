@@ -36,7 +36,11 @@ class TrainConfig:
         devices: Processes on this machine, each with a GPU (or a share of the CPU).
         nodes: Machines, each with as many processes.
         precision: `auto` (bf16-mixed on a GPU that has it, else 32), `32`, `bf16-mixed`, `16-mixed` (CUDA) or `64`.
-        workers: Processes that read and augment images; 0 does it in the training process.
+        accumulate: Parts in which each batch is computed, one after the other: less memory, the same steps.
+        checkpointing: Compute activations again in the backward pass instead of keeping them: less memory, more time.
+        compile: Compile the network with torch.compile, in the first steps; needs a C compiler.
+        workers: Processes that read and augment images; 0 does it in the training process. Not used where the images
+            live on the GPU.
         deterministic: Use only operators that repeat bit for bit, an error where there is none.
         init: A bundle to start from: all its tensors but a head for other classes.
         model_args: More arguments for timm's `create_model`.
@@ -57,6 +61,9 @@ class TrainConfig:
     devices: int = 1
     nodes: int = 1
     precision: str = "auto"
+    accumulate: int = 1
+    checkpointing: bool = False
+    compile: bool = False
     workers: int = 0
     deterministic: bool = False
     init: str | None = None
@@ -65,7 +72,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
-        for name, least in {"seed": 0, "workers": 0, "devices": 1, "nodes": 1}.items():
+        for name, least in {"seed": 0, "workers": 0, "devices": 1, "nodes": 1, "accumulate": 1}.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)} is not possible; give {least} or more")
         if len(self.image_size) != 2:

@@ -22,8 +22,9 @@ def update(average: nn.Module, model: nn.Module, decay: float, step: int) -> Non
     """
     share = 1 - min(decay, (1 + step) / (10 + step))
     state = model.state_dict()
-    for name, mean in average.state_dict().items():
-        if mean.is_floating_point():
-            mean.lerp_(state[name], share)
-        else:
-            mean.copy_(state[name])
+    pairs = [(mean, state[name]) for name, mean in average.state_dict().items()]
+    means, values = zip(*(pair for pair in pairs if pair[0].is_floating_point()), strict=True)
+    torch._foreach_lerp_(means, values, share)  # on a GPU a few kernels instead of one for each tensor
+    for mean, value in pairs:
+        if not mean.is_floating_point():
+            mean.copy_(value)

@@ -22,7 +22,7 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
     """A trainer that does what the run asks for and nothing else: no logger, checkpoint, sampler or bar of its own.
 
     Args:
-        config: Processes, nodes and determinism.
+        config: Processes, nodes, parts of a batch and determinism.
         device: Where each process computes.
         precision: Lightning's name of it.
         epochs: How many are left.
@@ -50,6 +50,7 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         deterministic=config.deterministic or None,
+        accumulate_grad_batches=config.accumulate,
     )
 
 

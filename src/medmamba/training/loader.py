@@ -1,9 +1,22 @@
-"""Batches: which images, in which order, read how. Everything here is a function of (seed, epoch, index)."""
+"""Batches: where the images are kept, and how they get from there to the device.
+
+A split is read and resized once and kept as one uint8 tensor. Where, decides who augments:
+
+- on the GPU, if it fits in `SHARE` of its memory and the augmentation can take whole batches: then batches are gathered
+  and augmented there (`resident.py`), and nothing crosses to the GPU in a step;
+- in the memory of the host (`MEMORY` bytes) otherwise: then images are augmented one by one on the processor, in the
+  training process or in worker processes, and batches are copied to the device; on the CPU this is the only way;
+- nowhere if it is too large: then as in the second case, but each image is read and resized again in every epoch.
+
+Images are resized on the processor in all three, by the bundle's preprocessing, so that training sees the pixels that
+prediction sees; normalisation is part of the step, on the device.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -12,19 +25,24 @@ import torch
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from medmamba.data.augment import AUGMENTATIONS
+from medmamba.data.batch_augment import BATCH_AUGMENTATIONS
 from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
-from medmamba.training.seeds import AUGMENT, ORDER, seed_for, seeded
+from medmamba.errors import InputError
+from medmamba.training.order import EpochBatches, FixedBatches, Key
+from medmamba.training.resident import ResidentBatches
+from medmamba.training.seeds import AUGMENT, seed_for, seeded
 
 logger = logging.getLogger(__name__)
 
 MEMORY = 2 * 1024**3  # bytes of uint8 pixels that a process keeps; more are read from the files in every epoch
+SHARE = 0.1  # of the memory of a GPU for the pixels of one split; the rest is for the training step
 _READERS = 4
+_HOST = torch.device("cpu")
 
-Key = tuple[int, int]  # (epoch, index)
 Batch = tuple[Tensor, Tensor, Tensor]  # pixels (b, c, h, w) uint8, targets (b,) or (b, classes), indices (b,)
 
 
@@ -32,24 +50,50 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
     """One split as tensors: item (epoch, index) -> pixels (c, h, w) uint8, target, index.
 
     The key holds the epoch because augmentation depends on it: so a worker process needs to know nothing else.
+
+    Attributes:
+        cache: Pixels of all images, uint8 (n, c, h, w), on the host or on the GPU; None if they are too many.
+        targets: Of all images, (n,) or (n, classes), where `cache` is.
     """
 
-    def __init__(self, images: ImageSet, preprocessing: Preprocessing, *, augment: str = "none", seed: int = 0) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        preprocessing: Preprocessing,
+        *,
+        augment: str = "none",
+        seed: int = 0,
+        device: torch.device = _HOST,
+    ) -> None:
         """Read every image once.
 
+        Args:
+            images: The split.
+            preprocessing: Of the bundle.
+            augment: Name of an augmentation.
+            seed: Of the augmentation.
+            device: Where the training step is computed.
+
         Raises:
-            InputError: An image cannot be read; the message names it. Nothing has been trained by then.
+            InputError: An image cannot be read, and the message names it; or the GPU has no room. Nothing has been
+                trained by then.
         """
         self.images = images
         self.preprocessing = preprocessing
         self.augment = augment
         self.seed = seed
-        self.targets = torch.from_numpy(np.ascontiguousarray(images.targets))
-        self.cache = _read_all(images, preprocessing)
+        home = _home(images, preprocessing, augment, device)
+        self.cache = _read_all(images, preprocessing, home)
+        self.targets = torch.from_numpy(np.ascontiguousarray(images.targets)).to(home or _HOST)
         self._change = None if augment == "none" else AUGMENTATIONS[augment]()
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def resident(self) -> bool:
+        """Whether the images live on the GPU, where they can be gathered and augmented in batches."""
+        return self.cache is not None and self.cache.device.type != "cpu"
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, int]:
         epoch, index = key
@@ -63,89 +107,66 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
         return pixels, self.targets[index], index
 
 
-def _read_all(images: ImageSet, preprocessing: Preprocessing) -> Tensor | None:
-    """Every image as uint8 (n, c, h, w), or None if they are too many to keep (but all could be read)."""
-    shape = (len(images), preprocessing.channels, preprocessing.height, preprocessing.width)
-    keep = int(np.prod(shape)) <= MEMORY
-    if not keep and images.array is not None:
-        return None  # an array that could be opened can be read
-    if not keep:
-        logger.info("%d images do not fit into memory: reading each once to check it, then in every epoch", len(images))
-    pixels = np.empty(shape, np.uint8) if keep else None
+def _shape(images: ImageSet, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+    return (len(images), preprocessing.channels, preprocessing.height, preprocessing.width)
 
-    def read(index: int) -> None:
+
+def _home(images: ImageSet, preprocessing: Preprocessing, augment: str, device: torch.device) -> torch.device | None:
+    """Where the pixels of a split are kept, or None if they are too many; the log says so for a GPU.
+
+    The memory that is free at the moment is not asked for: a resumed run and every process of a run must decide alike,
+    since images draw other numbers for their augmentation on the GPU than on the host.
+    """
+    size = math.prod(_shape(images, preprocessing))
+    if device.type == "cuda":
+        room = SHARE * torch.cuda.mem_get_info(device)[1]
+        why = f"{len(images)} images as {size / 1e6:.0f} MB of pixels"
+        if augment not in BATCH_AUGMENTATIONS:
+            logger.info("%s stay on the host: the augmentation %s works image by image", why, augment)
+        elif size > room:
+            logger.info("%s stay on the host: more than %.0f %% of the GPU's memory", why, 100 * SHARE)
+        else:
+            logger.info("%s live on the GPU and are augmented there (%s)", why, augment)
+            return device
+    return _HOST if size <= MEMORY else None
+
+
+def _read_all(images: ImageSet, preprocessing: Preprocessing, home: torch.device | None) -> Tensor | None:
+    """Every image as uint8 (n, c, h, w) in its home, or None if there is none (but all could be read)."""
+    if home is None and images.array is not None:
+        return None  # an array that could be opened can be read
+    if home is None:
+        logger.info("%d images do not fit into memory: reading each once to check it, then in every epoch", len(images))
+    pixels = None if home is None else _space(_shape(images, preprocessing), home)
+
+    def read(index: int) -> np.ndarray | None:
         image = images.read(index)
-        if pixels is not None:
-            pixels[index] = preprocessing.pixels(image)
+        return None if pixels is None else preprocessing.pixels(image)
 
     console = Console(stderr=True)
     shown = partial(track, console=console, transient=True, disable=not console.is_terminal)
     with ThreadPoolExecutor(_READERS) as pool:
-        for _ in shown(pool.map(read, range(len(images))), "reading images", total=len(images)):
-            pass
-    return None if pixels is None else torch.from_numpy(pixels)
+        for index, image in enumerate(shown(pool.map(read, range(len(images))), "reading images", total=len(images))):
+            if pixels is not None and image is not None:
+                pixels[index] = torch.from_numpy(image)
+    return pixels
 
 
-class EpochBatches(Sampler[list[Key]]):
-    """The batches of one process in each epoch, drawn from batches that are the same for any number of processes.
-
-    The order is a permutation from a generator seeded by (seed, epoch). Batches of `batch_size` are cut from it, and
-    process r of w takes every w-th image of each, from the r-th on. A left-over with fewer than 2 images a process,
-    which batch normalisation could not use, is added to the batch before.
-
-    Attributes:
-        epoch: The one whose batches an iteration gives, from 0 over the whole run; whoever iterates sets it.
-        sizes: Images in each batch of an epoch over all processes.
-    """
-
-    def __init__(
-        self, n: int, batch_size: int, *, seed: int, rank: int = 0, processes: int = 1, epoch: int = 0
-    ) -> None:
-        self.n = n
-        self.seed = seed
-        self.rank = rank
-        self.processes = processes
-        self.epoch = epoch
-        self.sizes = batch_sizes(n, batch_size, processes)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        generator = torch.Generator().manual_seed(seed_for(ORDER, self.seed, self.epoch))
-        order = torch.randperm(self.n, generator=generator).tolist()
-        epoch, start = self.epoch, 0
-        for size in self.sizes:
-            batch = order[start : start + size]
-            yield [(epoch, index) for index in batch[self.rank :: self.processes]]
-            start += size
-
-
-def batch_sizes(n: int, batch_size: int, processes: int = 1) -> list[int]:
-    """Sizes of an epoch's batches over all processes; they add up to n."""
-    sizes = [min(batch_size, n - start) for start in range(0, n, batch_size)]
-    if len(sizes) > 1 and sizes[-1] < 2 * processes:
-        last = sizes.pop()
-        sizes[-1] += last
-    return sizes
-
-
-class FixedBatches(Sampler[list[Key]]):
-    """Every image of a split once, in order: process r of w takes the r-th, then each w-th after it, none twice."""
-
-    def __init__(self, n: int, batch_size: int, *, rank: int = 0, processes: int = 1) -> None:
-        mine = [(0, index) for index in range(rank, n, processes)]
-        self.batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
-
-    def __len__(self) -> int:
-        return len(self.batches)
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return iter(self.batches)
+def _space(shape: tuple[int, ...], home: torch.device) -> Tensor:
+    try:
+        return torch.empty(shape, dtype=torch.uint8, device=home)
+    except torch.OutOfMemoryError:
+        raise InputError(
+            f"the GPU has no room for {shape[0]} images as {math.prod(shape) / 1e6:.0f} MB of pixels: "
+            "end what else uses its memory, or give another device"
+        ) from None
 
 
 def make_loader(images: Images, batches: EpochBatches | FixedBatches, *, workers: int, pinned: bool) -> Iterable[Batch]:
-    """A loader of batches, in the order of the sampler for any number of workers."""
+    """Batches in the order of the sampler: from the host for any number of workers, or from the GPU without any."""
+    if images.resident:
+        assert images.cache is not None
+        return ResidentBatches(images.cache, images.targets, batches, augment=images.augment, seed=images.seed)
     return DataLoader(
         images,
         batch_sampler=batches,

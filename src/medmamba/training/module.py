@@ -14,9 +14,12 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.tasks import Task, loss
 from medmamba.training import ema
 from medmamba.training.config import TrainingError
-from medmamba.training.loader import Batch, EpochBatches
+from medmamba.training.loader import Batch
+from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
 from medmamba.training.seeds import STEP, seed_for
+
+_CHECK = 50  # steps between two looks at the loss on a GPU: each look waits until the GPU has done all its work
 
 
 class Trainee(lightning.LightningModule):
@@ -25,9 +28,11 @@ class Trainee(lightning.LightningModule):
     Attributes:
         net: The network, (b, c, h, w) -> logits (b, classes).
         average: Its moving average, or None.
-        sizes: Images in each batch of an epoch over all processes.
+        sizes: Images in each batch of an epoch over all processes and parts.
+        parts: In how many parts a batch is computed; Lightning calls each a batch, and steps after the last.
         first_epoch: Epochs that were finished before this process began.
-        loss_sum: Of the images seen in this epoch by all processes; `seen` is their number.
+        loss_sum: Of the images of this epoch whose loss was looked at, of all processes; `seen` is their number. On a
+            GPU they lag some steps behind until the epoch ends.
         answers: (indices, logits) of this process's part of the validation split.
     """
 
@@ -48,11 +53,13 @@ class Trainee(lightning.LightningModule):
         self.task = task
         self.preprocessing = preprocessing
         self.order = order
-        self.sizes = order.sizes
+        self.sizes, self.parts = order.sizes, order.parts
         self.seed = seed
         self.first_epoch = order.epoch
         self.loss_sum, self.seen = 0.0, 0
         self.answers: list[tuple[np.ndarray, np.ndarray]] = []
+        self._losses: list[Tensor] = []  # of the steps that were not looked at yet
+        self._outputs: list[tuple[Tensor, Tensor]] = []
 
     @property
     def best_net(self) -> nn.Module:
@@ -75,12 +82,12 @@ class Trainee(lightning.LightningModule):
         # Lightning tells samplers the epoch, but not batch samplers; it asks for the batches only after this
         self.order.epoch = self.epoch
         self.loss_sum, self.seen = 0.0, 0
-        self.answers = []
+        self._losses = []
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # drop path and dropout draw from the global generator: what they get depends on the place in the run alone
         torch.manual_seed(seed_for(STEP, self.seed, self.epoch, batch_idx, self.global_rank))
-        rate = learning_rate(self.recipe, self.epoch, batch_idx, len(self.sizes))
+        rate = learning_rate(self.recipe, self.epoch, batch_idx // self.parts, len(self.sizes))
         for group in self.trainer.optimizers[0].param_groups:
             group["lr"] = rate
 
@@ -88,30 +95,47 @@ class Trainee(lightning.LightningModule):
         pixels, targets, _ = batch
         losses = loss(self.task, self._logits(self.net, pixels), targets, label_smoothing=self.recipe.label_smoothing)
         self._note(losses.detach().sum(), batch_idx)
-        # DDP takes the mean of the processes' gradients; with this factor it is that of the mean over all images, also
-        # where the processes have unequal shares of the batch
-        return losses.sum() * (self.trainer.world_size / self.sizes[batch_idx])
+        # DDP takes the mean of the processes' gradients, and Lightning that of the parts'; with this factor it is that
+        # of the mean over all images of the batch, also where the processes or parts have unequal shares
+        return losses.sum() * (self.trainer.world_size * self.parts / self.sizes[batch_idx // self.parts])
 
     def _note(self, loss_sum: Tensor, batch_idx: int) -> None:
+        self._losses.append(loss_sum)
+        step, part = divmod(batch_idx, self.parts)
+        if part + 1 < self.parts:
+            return
+        waiting = len(self._losses) // self.parts
+        if self.device.type == "cpu" or waiting == _CHECK or step + 1 == len(self.sizes):
+            self._look_at_losses(first=step + 1 - waiting)
+
+    def _look_at_losses(self, first: int) -> None:
+        """Add up the losses of the steps from `first` on, and stop the run at one that is not finite."""
+        losses = torch.stack(self._losses).view(-1, self.parts)
         if self.trainer.world_size > 1:
-            dist.all_reduce(loss_sum)  # all processes stop together, or none
-        value = float(loss_sum)
-        if not np.isfinite(value):
-            step = self.epoch * len(self.sizes) + batch_idx + 1
-            raise TrainingError(f"the training loss is {value} at step {step} (epoch {self.epoch + 1})")
-        self.loss_sum += value
-        self.seen += self.sizes[batch_idx]
+            dist.all_reduce(losses)  # all processes stop together, or none
+        self._losses = []
+        for step, values in enumerate(losses.tolist(), start=first):
+            if not np.isfinite(values).all():
+                number = self.epoch * len(self.sizes) + step + 1
+                raise TrainingError(f"the training loss is {sum(values)} at step {number} (epoch {self.epoch + 1})")
+            self.loss_sum += sum(values)
+            self.seen += self.sizes[step]
 
     def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
-        if self.average is not None:
-            step = self.epoch * len(self.sizes) + batch_idx
+        step, part = divmod(batch_idx, self.parts)
+        if self.average is not None and part + 1 == self.parts:
             assert self.recipe.ema is not None
-            ema.update(self.average, self.net, self.recipe.ema, step)
+            ema.update(self.average, self.net, self.recipe.ema, self.epoch * len(self.sizes) + step)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         pixels, _, indices = batch
         logits = self._logits(self.best_net, pixels)
-        self.answers.append((indices.cpu().numpy(), logits.double().cpu().numpy()))
+        self._outputs.append((indices, logits))
+
+    def on_validation_epoch_end(self) -> None:
+        # only now: to fetch the answers of a batch would be to wait for it
+        self.answers = [(rows.cpu().numpy(), logits.double().cpu().numpy()) for rows, logits in self._outputs]
+        self._outputs = []
 
     def _logits(self, net: nn.Module, pixels: Tensor) -> Tensor:
         x = self.preprocessing.normalise(pixels)

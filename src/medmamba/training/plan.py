@@ -14,6 +14,10 @@ from medmamba.training.config import TrainConfig
 from medmamba.training.precision import check_processes, choose_precision
 from medmamba.training.recipe import Recipe, load_recipe
 
+# Memory and speed, and results within rounding but for batch normalisation, which sees each part of a batch by itself:
+# a run that met the end of its memory may go on with others, and its log says so.
+CHANGEABLE = ("accumulate", "checkpointing", "compile")
+
 
 @dataclass(frozen=True)
 class Request:
@@ -67,7 +71,7 @@ class Plan:
     def identity(self, fingerprint: str) -> dict[str, Any]:
         """What decides the result of a run on data with this fingerprint, and so must be the same for a resume."""
         options = asdict(self.config)
-        for name in ("workers", "progress"):  # these change nothing
+        for name in ("workers", "progress", *CHANGEABLE):  # the first two change nothing
             del options[name]
         return {**options, "settings of the recipe": self.recipe.to_dict(), "fingerprint of the data": fingerprint}
 

@@ -20,16 +20,24 @@ def choose_precision(name: str, device: torch.device) -> str:
     """
     cuda = device.type == "cuda"
     if name == "auto":
-        return "bf16-mixed" if cuda and torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+        return "bf16-mixed" if cuda and _has_bfloat16(device) else "32-true"
     if name == "16-mixed" and not cuda:
         raise InputError(f"precision 16-mixed needs a CUDA device and this run is on {device.type}; choose auto or 32")
     if name == "bf16-mixed" and device.type == "mps":
         raise InputError("precision bf16-mixed does not work on mps; choose auto or 32")
-    if name == "bf16-mixed" and cuda and not torch.cuda.is_bf16_supported(including_emulation=False):
+    if name == "bf16-mixed" and cuda and not _has_bfloat16(device):
         raise InputError("precision bf16-mixed needs a GPU that computes in bfloat16; choose auto, 32 or 16-mixed")
     if name == "64" and device.type == "mps":
         raise InputError("precision 64 does not work on mps; choose auto or 32")
     return {"32": "32-true", "64": "64-true"}.get(name, name)
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a CUDA device computes in bfloat16; cards of one machine may differ, and torch asks the current one."""
+    if device.index is None:
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    with torch.cuda.device(device):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def describe_device(device: torch.device) -> str:
@@ -47,8 +55,10 @@ def check_processes(config: TrainConfig, device: torch.device, batch_size: int) 
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
         there = torch.cuda.device_count()
         raise InputError(f"{config.devices} devices were asked for, but torch finds {there} CUDA devices")
-    if batch_size < 2 * processes:
+    least = 2 * processes * config.accumulate
+    if batch_size < least:
+        where = f"{processes} processes" + f" and {config.accumulate} parts in each" * (config.accumulate > 1)
         raise InputError(
-            f"batch size {batch_size} is too small for {processes} processes; "
-            f"batch normalisation needs 2 images in each, so give {2 * processes} or more"
+            f"batch size {batch_size} is too small for {where}; "
+            f"batch normalisation needs 2 images in each, so give {least} or more"
         )

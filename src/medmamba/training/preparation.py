@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import torch
 from lightning import Trainer
@@ -16,10 +17,34 @@ from medmamba.device import settle
 from medmamba.errors import InputError
 from medmamba.training.batchnorm import synchronise
 from medmamba.training.config import TrainConfig
-from medmamba.training.loader import Batch, EpochBatches, FixedBatches, Images, make_loader
+from medmamba.training.limits import checkpoint_activations
+from medmamba.training.loader import Batch, Images, make_loader
 from medmamba.training.module import Trainee
+from medmamba.training.order import EpochBatches, FixedBatches
 from medmamba.training.plan import Plan
 from medmamba.training.seeds import WEIGHTS, seed_for, seeded
+from medmamba.training.timing import TimedBatches, remedy
+
+logger = logging.getLogger(__name__)
+
+COMPILER = "inductor"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a trainer needs.
+
+    Attributes:
+        module: The network in training.
+        train: This process's batches of the training split.
+        val: Those of the validation split.
+        remedy: What to do if `train` is the brake, in words.
+    """
+
+    module: Trainee
+    train: TimedBatches
+    val: Iterable[Batch]
+    remedy: str
 
 
 def describe_model(data: Dataset, config: TrainConfig) -> Bundle:
@@ -41,46 +66,62 @@ def new_net(bundle: Bundle, plan: Plan) -> tuple[nn.Module, torch.device]:
     extra = {} if rate is None else {"drop_path_rate": rate}  # of training alone: it is not the bundle's
     with seeded(seed_for(WEIGHTS, plan.config.seed)):
         net = replace(bundle, model_args=bundle.model_args | extra).build_model()
+    if plan.config.checkpointing:
+        checkpoint_activations(net, bundle.model)
     device, shape = plan.device, bundle.preprocessing
     if device.type == "mps":  # a CUDA device is taken by Lightning, one for each process
         device = settle(net, plan.config.device, (1, shape.channels, shape.height, shape.width))
     return net, device
 
 
-def check_counts(splits: Mapping[str, ImageSet], processes: int) -> None:
+def check_counts(splits: Mapping[str, ImageSet], processes: int, parts: int = 1) -> None:
     """Raise `InputError` if there are too few images to train or to choose an epoch by."""
-    if (count := len(splits["train"])) < 2 * processes:
-        raise InputError(f"the training split has {count} images; give 2 or more for each of {processes} processes")
+    if (count := len(splits["train"])) < 2 * processes * parts:
+        where = f"{parts} parts in each of " * (parts > 1) + f"{processes} processes"
+        raise InputError(f"the training split has {count} images; give 2 or more for each of {where}")
     if len(splits["val"]) == 0:
         raise InputError("the validation split has no image, and the best epoch is chosen by it; give it some")
 
 
 def prepare(
     net: nn.Module, bundle: Bundle, plan: Plan, splits: Mapping[str, ImageSet], trainer: Trainer, first_epoch: int
-) -> tuple[Trainee, Iterable[Batch], Iterable[Batch]]:
+) -> Prepared:
     """The module and this process's batches of train and val; every image is read once.
 
     Raises:
-        InputError: An image cannot be read, or there are too few.
+        InputError: An image cannot be read, there are too few, or the GPU has no room for them.
     """
-    config, recipe = plan.config, plan.recipe
-    rank, processes = trainer.global_rank, trainer.world_size
-    check_counts(splits, processes)
-    train = Images(splits["train"], bundle.preprocessing, augment=recipe.augment, seed=config.seed)
-    val = Images(splits["val"], bundle.preprocessing)
-    n, size = len(train), recipe.batch_size
-    order = EpochBatches(n, size, seed=config.seed, rank=rank, processes=processes, epoch=first_epoch)
-    fixed = FixedBatches(len(val), size, rank=rank, processes=processes)
-    if processes > 1:
-        net = synchronise(net, plan.device.type)
-    module = Trainee(
-        net,
-        recipe=recipe,
-        task=bundle.task,
-        preprocessing=bundle.preprocessing,
-        order=order,
+    config, recipe, shape = plan.config, plan.recipe, bundle.preprocessing
+    device, rank, processes = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
+    parts = config.accumulate
+    check_counts(splits, processes, parts)
+    train = Images(splits["train"], shape, augment=recipe.augment, seed=config.seed, device=device)
+    val = Images(splits["val"], shape, device=device)
+    if train.resident and config.workers:
+        logger.info("workers %d have nothing to do: the images live on the GPU", config.workers)
+    order = EpochBatches(
+        len(train),
+        recipe.batch_size,
         seed=config.seed,
+        rank=rank,
+        processes=processes,
+        parts=parts,
+        epoch=first_epoch,
     )
-    pinned = plan.device.type == "cuda"
+    # smaller too where memory is short
+    fixed = FixedBatches(len(val), max(1, recipe.batch_size // parts), rank=rank, processes=processes)
+    if device.type == "cuda":
+        net = net.to(memory_format=torch.channels_last)  # as cuDNN's fastest convolutions read it
+    if processes > 1:
+        net = synchronise(net, device.type)
+    module = Trainee(net, recipe=recipe, task=bundle.task, preprocessing=shape, order=order, seed=config.seed)
+    if config.compile:
+        # in place, so that the names of tensors stay; batches have few different sizes, and a graph for each is faster
+        # than one for all
+        net.compile(backend=COMPILER, dynamic=False)
+        logger.info("the network is compiled by torch.compile (%s) in the first steps", COMPILER)
+    pinned = device.type == "cuda"
     train_batches = make_loader(train, order, workers=config.workers, pinned=pinned)
-    return module, train_batches, make_loader(val, fixed, workers=config.workers, pinned=pinned)
+    val_batches = make_loader(val, fixed, workers=config.workers, pinned=pinned)
+    advice = remedy(on_gpu=train.resident, in_memory=train.cache is not None, workers=config.workers)
+    return Prepared(module, TimedBatches(train_batches, device), val_batches, advice)

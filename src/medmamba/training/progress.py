@@ -36,7 +36,7 @@ class ProgressBar(Callback):
             self.bar.start()
 
     def on_train_batch_end(self, trainer: Trainer, module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        done = module.epoch * len(module.sizes) + batch_idx + 1
+        done = module.epoch * len(module.sizes) + (batch_idx + 1) // module.parts
         self.bar.update(self.task, completed=done, **self._fields(module, done))
 
     def on_train_end(self, trainer: Trainer, module: Any) -> None:

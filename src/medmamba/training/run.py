@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +20,14 @@ from medmamba.training.folder import RunLog, check_free, run_log
 from medmamba.training.history import best_of, is_over
 from medmamba.training.keeper import Keeper
 from medmamba.training.lightning_trainer import determinism_restored, make_trainer, quiet, run_trainer
-from medmamba.training.loader import Batch
-from medmamba.training.module import Trainee
-from medmamba.training.plan import Plan, Request, absolute, make_plan
+from medmamba.training.limits import limits_explained
+from medmamba.training.plan import CHANGEABLE, Plan, Request, absolute, make_plan
 from medmamba.training.precision import describe_device
-from medmamba.training.preparation import describe_model, new_net, prepare
+from medmamba.training.preparation import Prepared, describe_model, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
 from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
 from medmamba.training.start import start_from
+from medmamba.training.timing import Pace
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,8 @@ def fit(
 
     Raises:
         InputError: Something that was asked for is not possible; nothing has been trained or written.
-        TrainingError: The run had to stop: a loss that is not finite, or Ctrl-C before the first epoch was finished.
+        TrainingError: The run had to stop: a loss that is not finite, no memory left, or Ctrl-C before the first epoch
+            was finished.
     """
     spec = None if isinstance(data, Dataset) else absolute(data)
     request = Request(spec, task, positive, group_column, (config or TrainConfig()).with_options(options))
@@ -83,7 +84,8 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
     Args:
         folder: Of the run.
         data: The data, if it was given as a `Dataset` and not by name or path.
-        options: `workers` and `progress` may be given anew; others only if they are what they were.
+        options: `workers`, `progress`, `accumulate`, `checkpointing` and `compile` may be given anew; others only if
+            they are what they were.
 
     Returns:
         The folder.
@@ -128,9 +130,9 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         provenance = state["provenance"]
     else:
         start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
-        made = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
-        provenance = describe_run(config, recipe, about, command) | made
-    module, train, val = prepare(net, bundle, plan, splits, trainer, done)
+        chosen = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
+        provenance = describe_run(config, recipe, about, command) | chosen
+    made = prepare(net, bundle, plan, splits, trainer, done)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
     keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets)
     if trainer.is_global_zero:  # nothing was written until here
@@ -138,27 +140,41 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         if not resume and data.made_splits and splits["train"].files is not None:
             data.write_splits(folder / "splits.csv")
     if state is not None:
-        keeper.restore(state, module)
+        keeper.restore(state, made.module)
         logger.info("resuming after epoch %d", done)
+        log_changes(state["request"]["config"], config)
     if is_over(keeper.history, recipe.epochs, recipe.patience):
         logger.info("%s is finished already: nothing is left to do", folder)
         return folder
-    trainer.callbacks += [keeper, ProgressBar(keeper.history)] if config.progress else [keeper]  # type: ignore[attr-defined]
-    return _conclude(trainer, module, train, val, keeper)
+    pace = Pace(made.train, made.remedy)
+    callbacks = [keeper, pace, ProgressBar(keeper.history)] if config.progress else [keeper, pace]
+    trainer.callbacks += callbacks  # type: ignore[attr-defined]
+    return _conclude(trainer, made, keeper, config)
 
 
-def _conclude(trainer: Trainer, module: Trainee, train: Iterable[Batch], val: Iterable[Batch], keeper: Keeper) -> Path:
+def log_changes(before: Mapping[str, Any], now: TrainConfig) -> None:
+    """Say which options of a resumed run are others than those it was started with, where they may be."""
+    for name in CHANGEABLE:
+        old, new = before.get(name, getattr(TrainConfig(), name)), getattr(now, name)
+        if old != new:
+            logger.warning("%s was %s and is %s from here on", name, old, new)
+
+
+def _conclude(trainer: Trainer, made: Prepared, keeper: Keeper, config: TrainConfig) -> Path:
     """Train, and leave the folder complete whatever ended the run."""
-    failure = None
+    failure, module = None, made.module
     try:
-        ended = "finished" if run_trainer(trainer, module, train, val) else "stopped by Ctrl-C"
+        with limits_explained(config, module.recipe.batch_size):
+            whole = run_trainer(trainer, module, made.train, made.val)
+        ended = "finished" if whole else "stopped by Ctrl-C"
     except TrainingError as reason:
         failure = ended = str(reason)
     if ended == "finished" and len(keeper.history) < module.recipe.epochs:
         ended = f"finished early, {module.recipe.patience} epochs without a better one"
     best, folder = best_of(keeper.history), keeper.folder
     if best is None:
-        raise TrainingError(f"{ended} before the first epoch was finished; {folder} holds no weights")
+        when = f"{failure}; this was" if failure else ended
+        raise TrainingError(f"{when} before the first epoch was finished, and {folder} holds no weights")
     if trainer.is_global_zero:
         keeper.finish(ended)
     kept = f"{folder} keeps the weights of epoch {best.epoch}, the best of {len(keeper.history)}"

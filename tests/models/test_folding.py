@@ -1,0 +1,51 @@
+"""Folding of BatchNorm for inference: the same function, fewer operations, and only where that is exact."""
+
+import pytest
+import torch
+from torch import nn
+
+from medmamba.network import build, fold_batch_norms
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    net = build("medmamba_nano", num_classes=3)
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # as after training, not the identity it begins with
+            for tensor in (module.running_mean, module.weight, module.bias):
+                nn.init.normal_(tensor)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return net.eval()
+
+
+@torch.no_grad()
+def test_the_function_stays(net):
+    image = torch.randn(2, 3, 45, 64)
+    expected = net(image)
+    torch.testing.assert_close(fold_batch_norms(net)(image), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_only_the_norm_before_the_first_convolution_is_left(net):
+    def norms():
+        return [name for name, module in net.named_modules() if isinstance(module, nn.BatchNorm2d)]
+
+    assert len(norms()) == 3 * 10
+    fold_batch_norms(net)
+    assert len(norms()) == 10
+    assert all(name.endswith("conv.0") for name in norms())
+
+
+def test_a_network_in_training_is_refused(net):
+    with pytest.raises(ValueError, match="training mode"):
+        fold_batch_norms(net.train())
+
+
+@torch.no_grad()
+def test_a_norm_that_also_activates_is_left_alone():
+    from timm.layers import BatchNormAct2d
+
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), BatchNormAct2d(4)).eval()
+    image = torch.randn(1, 3, 8, 8)
+    expected = net(image)
+    assert torch.equal(fold_batch_norms(net)(image), expected)
