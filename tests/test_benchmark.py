@@ -1,5 +1,6 @@
 """The benchmark: what it measures, how it compares, what it does with what fails. No test asserts a time."""
 
+import contextlib
 import json
 import math
 from dataclasses import replace
@@ -51,6 +52,7 @@ def test_the_report_says_on_what_and_how(report):
     assert report["settings"] | {"models": ["resnet10t", "medmamba_nano"], "batch_size": 2} == report["settings"]
     assert report["settings"]["image_size"] == [32, 32]
     assert report["settings"]["precision"] == "32-true"
+    assert report["complete"] is True
     assert report["scan_backend"] == {"forward": "cpu", "backward": "cpu"}
     assert report["versions"]["torch"] == torch.__version__.partition("+")[0]
     assert {"python", "triton", "timm", "cuda", "cudnn", "medmamba"} <= set(report["versions"])
@@ -105,6 +107,23 @@ def test_a_mode_that_fails_is_recorded_with_its_reason_and_the_others_go_on(caps
     assert [row["median"] for row in failed] == [None] * 3
     assert all(row["error"] is None and row["median"] > 0 for row in rows if row["mode"] == "eager")
     assert len(rows) == 6
+
+
+def test_a_run_that_is_ended_early_keeps_the_models_that_were_finished(tmp_path, monkeypatch):
+    def ended(name, *arguments):
+        if name == "medmamba_nano":
+            raise KeyboardInterrupt
+        return measure(name, *arguments)
+
+    measure = networks.measure_model
+    monkeypatch.setattr(networks, "measure_model", ended)
+    path = tmp_path / "report.json"
+    with contextlib.suppress(KeyboardInterrupt):
+        main(["benchmark", "--models", "resnet10t", "medmamba_nano", *SMALL, "--out", str(path)])
+    report = json.loads(path.read_text())
+    assert report["complete"] is False
+    assert {row["model"] for row in report["measurements"]} == {"resnet10t"}
+    assert all(row["median"] > 0 for row in report["measurements"])
 
 
 def of(model, mode, quantity, value):

@@ -22,41 +22,58 @@ from medmamba.ops import backend as scans
 logger = logging.getLogger(__name__)
 
 
-def benchmark(plan: Plan, progress: Callable[[int, int], None] | None = None) -> dict[str, Any]:
+def benchmark(
+    plan: Plan,
+    progress: Callable[[int, int], None] | None = None,
+    save: Callable[[dict[str, Any]], None] | None = None,
+) -> dict[str, Any]:
     """Measure what is planned.
 
     Args:
         plan: From `make_plan`.
         progress: Called with the runs done and in all.
+        save: Called with the report so far after each model, so that a run that is ended early loses only the last.
 
     Returns:
-        The report, as JSON takes it: `date`, `device`, `versions`, `commit`, `changed`, `settings`, `scan_backend`,
-        `measurements` (a row a model, mode and quantity, failures among them), `best` (a row a model and quantity),
-        and with `plan.op` `card` and `scans` (a row a map, backend and kind of work). See docs/how-to/benchmark.md.
+        The report, as JSON takes it: `complete` (false in what `save` gets before the end), `date`, `device`,
+        `versions`, `commit`, `changed`, `settings`, `scan_backend`, `measurements` (a row a model, mode and quantity,
+        failures among them), `best` (a row a model and quantity), and with `plan.op` `card` and `scans` (a row a map,
+        backend and kind of work). See docs/how-to/benchmark.md.
 
     Raises:
         InputError: There is no model of a name, it cannot take such images, or the scan backend asked for cannot run.
     """
-    chosen = _scan_backends(plan)
+    conditions = {**_conditions(plan), "scan_backend": _scan_backends(plan)}
     models = {name: create_model(name, networks.CLASSES, image_size=plan.image_size) for name in plan.models}
     advance = _counter(plan, progress)
-    measurements, scan_times, card = [], [], None
+    measurements: list[networks.Measurement] = []
+    scan_times: list[scan.ScanTime] = []
+    card: scan.Card | None = None
+
+    def report(*, complete: bool) -> dict[str, Any]:
+        return {
+            "complete": complete,
+            **conditions,
+            "measurements": summary.with_ratios(measurements),
+            "best": summary.best(measurements),
+            "card": None if card is None else asdict(card),
+            "scans": [summary.scan_row(time) for time in scan_times],
+        }
+
     with _tuned(plan.device):
         for name in plan.models:
             logger.info("measuring %s on %s", name, machine.card(plan.device))
             measurements += networks.measure_model(name, models.pop(name), plan, advance)
+            if save is not None:
+                save(report(complete=False))
         if plan.op:
             logger.info("measuring the scan on %s", machine.card(plan.device))
             card = scan.measure_card(plan)
-            scan_times = scan.measure_scans(plan, card, advance)
-    return {
-        **_conditions(plan),
-        "scan_backend": chosen,
-        "measurements": summary.with_ratios(measurements),
-        "best": summary.best(measurements),
-        "card": None if card is None else asdict(card),
-        "scans": [summary.scan_row(time) for time in scan_times],
-    }
+            scan_times += scan.measure_scans(plan, card, advance)
+    finished = report(complete=True)
+    if save is not None:
+        save(finished)
+    return finished
 
 
 def _conditions(plan: Plan) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from collections.abc import Callable
@@ -268,7 +269,7 @@ class Benchmark:
     seconds: float = 0.7
     """How long each measurement repeats, about, after its warm-up."""
     out: Path | None = None
-    """Write the report as JSON here."""
+    """Write the report as JSON here, after each model what there is so far."""
     json: bool = False
     """Print the report as JSON instead of tables."""
 
@@ -288,10 +289,9 @@ class Benchmark:
             seconds=self.seconds,
             op=self.op,
         )
+        save = None if self.out is None else functools.partial(write_json, self.out)
         with progress_bar("measuring") as progress:
-            report = benchmark(plan, progress)
-        if self.out is not None:
-            write_json(self.out, report)
+            report = benchmark(plan, progress, save)
         if self.json:
             print(json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False))
         else:

@@ -1,14 +1,14 @@
-// The cross-scan for NVIDIA cards, compiled at run time; `medmamba.ops.cuda` sets the macros and launches.
+// The cross-scan for NVIDIA cards, compiled at run time behind `cuda_instructions.cuh`; `medmamba.ops.cuda` sets the macros
+// and launches.
 //
-//   BF16, FP16, FP32  one of them: of the maps and of proj
 //   RANK              of the step's projection
 //   STATES            of a channel, at most 16 (fewer are padded with zeros)
 //   UNIT              bytes that divide a row of a map: 16, 8, 4 or 2
 //
 // A block is one warp. It owns 32 channels of one image in one direction, and a segment of the sequence (all of it when
-// there are warps enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C are read once
-// for four channels, dt and dt x once for four states, and sums over states or over channels are made in registers first
-// and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory (cp.async):
+// there are warps enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C
+// are read once for four channels, dt and dt x once for four states, and sums over states or over channels are made in
+// registers first and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory:
 // without that more than half of the time went into waiting for memory.
 
 #define LOG2E 1.4426950408889634f
@@ -19,21 +19,6 @@
 #define BACKWARD 8   // tokens of a chunk, and between two kept states
 #define SUB 2        // of these in registers at once
 #define TILE 512     // states of a warp
-#define NEVER __int_as_float(0xff800000)  // minus infinity: a step of zero, which leaves the state as it is
-
-#if defined(BF16)
-typedef unsigned short T;
-__device__ __forceinline__ float value(T v) { return __uint_as_float((unsigned)v << 16); }
-__device__ __forceinline__ void store(T* p, float v) { asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(*p) : "f"(v)); }
-#elif defined(FP16)
-typedef unsigned short T;
-__device__ __forceinline__ float value(T bits) { float v; asm("cvt.f32.f16 %0, %1;" : "=f"(v) : "h"(bits)); return v; }
-__device__ __forceinline__ void store(T* p, float v) { asm("cvt.rn.f16.f32 %0, %1;" : "=h"(*p) : "f"(v)); }
-#else
-typedef float T;
-__device__ __forceinline__ float value(T v) { return v; }
-__device__ __forceinline__ void store(T* p, float v) { *p = v; }
-#endif
 
 #if UNIT == 16
 typedef uint4 Unit;
@@ -50,11 +35,6 @@ const int WORDS = (ROW * sizeof(T) + (sizeof(T) == 2 ? 2 : 0) + 3) / 4;  // that
 const int STRIDE = WORDS * 4 / sizeof(T);                                // the same in elements
 
 struct __align__(8) Four16 { T v[4]; };
-
-__device__ __forceinline__ float exp2_(float v) { float r; asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
-
-// the same where it stands, and once: the compiler does not move it into a branch or compute it again to save a register
-__device__ __forceinline__ float exp2_here(float v) { float r; asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
 
 // log(1 + exp(v)) with a small relative error also where it is tiny: max(v, 0) + log1p(e), e = exp(-|v|), and log1p(e) / e
 // is a minimax polynomial of degree 7 on [0, 1], relative error 3.5e-7
@@ -104,18 +84,6 @@ __device__ __forceinline__ float over_channels(const float* v, int cg) {
     return (four ? b[1] : b[0]) + __shfl_xor_sync(FULL, four ? b[0] : b[1], 16);
 }
 __device__ __forceinline__ int own_value(int cg) { return 4 * (cg & 1) + 2 * ((cg >> 1) & 1) + ((cg >> 2) & 1); }
-
-// copy to shared memory in the background; zeros where nothing is there
-template <int BYTES>
-__device__ __forceinline__ void fetch(void* to, const void* from, bool there) {
-    if (BYTES == 2) *(unsigned short*)to = there ? *(const unsigned short*)from : (unsigned short)0;
-    else
-        asm volatile("cp.async.ca.shared.global [%0], [%1], %2, %3;" ::"r"((unsigned)__cvta_generic_to_shared(to)), "l"(from),
-                     "n"(BYTES < 4 ? 4 : BYTES), "r"(there ? BYTES : 0) : "memory");
-}
-__device__ __forceinline__ void end_of_fetch() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// of all but the last one begun
-__device__ __forceinline__ void wait_for_fetch() { asm volatile("cp.async.wait_group 1;" ::: "memory"); __syncwarp(); }
 
 struct Map {
     const T* x; const T* proj; const float* weight; const float* bias; const float* A; const float* D;
@@ -178,7 +146,7 @@ __device__ __forceinline__ void write_rows(const Map& m, const Part& p, T* to, c
     }
 }
 
-// past the end, the first place's proj stands in: steps of zero make it harmless
+// past the end, the first place's proj stands in: x and the gradient are zero there, which makes it harmless
 template <int CHUNK>
 __device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned* to, int place) {
     int words = ((ROW + p.off) * sizeof(T) + 3) / 4;
@@ -195,7 +163,7 @@ __device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned
 
 // B, C and the low-rank step of a chunk as floats; the step and, with x, dt x of the lane's channel c0 + lane; the sum of steps.
 template <int CHUNK>
-__device__ __forceinline__ float prepare(const Map& m, const Part& p, Chunk<CHUNK>& s, int buffer, int steps, float bias) {
+__device__ __forceinline__ float prepare(const Part& p, Chunk<CHUNK>& s, int buffer, float bias) {
     const T* rows = (const T*)s.proj[buffer] + p.off;
     int column = p.lane < 16 ? RANK + p.lane : RANK + STATES + p.lane - 16;
     bool is_state = (p.lane & 15) < STATES;
@@ -213,11 +181,6 @@ __device__ __forceinline__ float prepare(const Map& m, const Part& p, Chunk<CHUN
 #pragma unroll
         for (int t = 0; t < CHUNK; t++) v[t] += weight * s.low[r * CHUNK + t];
     }
-    if (steps < CHUNK) {
-#pragma unroll
-        for (int t = 0; t < CHUNK; t++)
-            if (t >= steps) v[t] = NEVER;
-    }
 #pragma unroll
     for (int t = 0; t < CHUNK; t++) {
         float dt = softplus(v[t]);
@@ -233,7 +196,7 @@ template <int CHUNK>
 __device__ __forceinline__ float load_step(const Map& m, const Part& p, Chunk<CHUNK>& s) {
     int c = p.c0 + p.lane;
     for (int r = 0; r < RANK; r++) s.weight[r * 32 + p.lane] = c < m.d ? m.weight[(p.k * m.d + c) * RANK + r] : 0.f;
-    return c < m.d ? m.bias[p.k * m.d + c] : NEVER;
+    return c < m.d ? m.bias[p.k * m.d + c] : 0.f;
 }
 
 __device__ __forceinline__ void load_rates(const Map& m, const Part& p, float* rate) {
@@ -316,7 +279,7 @@ __device__ __forceinline__ void scan(const Map& m, const float* start, T* y, flo
         if (chunk < 0) continue;
         wait_for_fetch();
         int steps = min(FORWARD, p.last - next + FORWARD);
-        sum += prepare(m, p, s, buffer, steps, bias);
+        sum += prepare(p, s, buffer, bias);
 #pragma unroll 1
         for (int t4 = 0; t4 < steps; t4 += 4) {
             if (MODE == KEPT && t4 % BACKWARD == 0)
@@ -377,7 +340,7 @@ extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SI
         end_of_fetch();
         if (chunk == chunks) continue;
         wait_for_fetch();
-        prepare(m, p, s, buffer, p.last - next - FORWARD, step_bias);
+        prepare(p, s, buffer, step_bias);
 #pragma unroll 4
         for (int t = FORWARD - 1; t >= 0; t--) {
             LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
@@ -446,7 +409,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
             wait_for_fetch();
             int steps = min(BACKWARD, p.last - next - BACKWARD);
             unsigned row = (unsigned)here * (4 * ROW);
-            prepare(m, p, s, buffer, steps, step_bias);
+            prepare(p, s, buffer, step_bias);
             float state[16];
             load_tile(state, s.border[0], p.lane);
 #pragma unroll 1

@@ -17,6 +17,7 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
+SOURCES = ("cuda_instructions.cuh", "cuda_kernels.cu")
 CAPABILITY = (8, 0)  # of the card: bfloat16, copies in the background, shared memory for every published size
 THREADS = {
     "scan_forward": 32,
@@ -85,7 +86,7 @@ def machine_code(architecture: str, options: tuple[str, ...]) -> bytes:
     """The compiled kernels, from the user's cache if an earlier process has left them there."""
     from cuda.bindings import nvrtc
 
-    source = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_bytes()
+    source = b"\n".join((resources.files("medmamba.ops") / name).read_bytes() for name in SOURCES)
     what = (source, architecture, options, check(nvrtc.nvrtcVersion()))
     place = cache_folder() / f"scan-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}.cubin"
     try:
