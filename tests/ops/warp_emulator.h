@@ -79,11 +79,13 @@ void fetch(void* to, const void* from, bool there) {
     else fibers[threadIdx.x].copies.back().push_back(copy);
 }
 inline void end_of_fetch() { fibers[threadIdx.x].copies.emplace_back(); }
-inline void wait_for_fetch() {
-    auto& copies = fibers[threadIdx.x].copies;  // the last one is open, the one before it may still be on its way
-    for (size_t i = 0; i + 2 < copies.size(); i++)
+template <int LEFT>
+void wait_for_fetch() {
+    auto& copies = fibers[threadIdx.x].copies;  // the last one is open; LEFT before it may still be on their way
+    for (size_t i = 0; i + LEFT + 1 < copies.size(); i++) {
         for (auto& copy : copies[i]) copy();
-    copies.erase(copies.begin(), copies.end() - 2);
+        copies[i].clear();
+    }
     meet();
 }
 

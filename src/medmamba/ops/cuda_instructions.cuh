@@ -31,5 +31,6 @@ __device__ __forceinline__ void fetch(void* to, const void* from, bool there) {
                      "n"(BYTES < 4 ? 4 : BYTES), "r"(there ? BYTES : 0) : "memory");
 }
 __device__ __forceinline__ void end_of_fetch() { asm volatile("cp.async.commit_group;" ::: "memory"); }
-// of all but the last one begun
-__device__ __forceinline__ void wait_for_fetch() { asm volatile("cp.async.wait_group 1;" ::: "memory"); __syncwarp(); }
+// of all but the LEFT ones that were begun last
+template <int LEFT>
+__device__ __forceinline__ void wait_for_fetch() { asm volatile("cp.async.wait_group %0;" ::"n"(LEFT) : "memory"); __syncwarp(); }

@@ -161,41 +161,65 @@ __device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned
     }
 }
 
-// B, C and the low-rank step of a chunk as floats; the step and, with x, dt x of the lane's channel c0 + lane; the sum of steps.
+#define LOAD4(name, pointer)                              \
+    const float4 name##_four = *(const float4*)(pointer); \
+    const float name[4] = {name##_four.x, name##_four.y, name##_four.z, name##_four.w}
+
+// B, C and the low-rank step of a chunk as floats, from rows of proj: (CHUNK, 32) and (RANK, CHUNK)
 template <int CHUNK>
-__device__ __forceinline__ float prepare(const Part& p, Chunk<CHUNK>& s, int buffer, float bias) {
-    const T* rows = (const T*)s.proj[buffer] + p.off;
+__device__ __forceinline__ void convert(const Part& p, const unsigned* proj, float* bc, float* low) {
+    const T* rows = (const T*)proj + p.off;
     int column = p.lane < 16 ? RANK + p.lane : RANK + STATES + p.lane - 16;
     bool is_state = (p.lane & 15) < STATES;
 #pragma unroll
-    for (int t = 0; t < CHUNK; t++) s.bc[t * 32 + p.lane] = is_state ? value(rows[t * STRIDE + column]) : 0.f;
-#pragma unroll 4
-    for (int i = p.lane; i < RANK * CHUNK; i += 32) s.low[i] = value(rows[i % CHUNK * STRIDE + i / CHUNK]);
-    __syncwarp();
-    float v[CHUNK], sum = 0.f;
-#pragma unroll
-    for (int t = 0; t < CHUNK; t++) v[t] = bias;
-#pragma unroll 4
-    for (int r = 0; r < RANK; r++) {
-        float weight = s.weight[r * 32 + p.lane];
-#pragma unroll
-        for (int t = 0; t < CHUNK; t++) v[t] += weight * s.low[r * CHUNK + t];
-    }
-#pragma unroll
-    for (int t = 0; t < CHUNK; t++) {
-        float dt = softplus(v[t]);
-        sum += dt;
-        s.dt[t * 32 + p.lane] = dt;
-        s.u[t * 32 + p.lane] = dt * value(s.x[buffer][t * 32 + p.lane]);
+    for (int t = 0; t < CHUNK; t++) bc[t * 32 + p.lane] = is_state ? value(rows[t * STRIDE + column]) : 0.f;
+    const int together = 32 / CHUNK;  // ranks
+#pragma unroll 8
+    for (int r = 0; r < RANK; r += together) {
+        int mine = r + p.lane / CHUNK;
+        if (RANK % together == 0 || mine < RANK) low[r * CHUNK + p.lane] = value(rows[p.lane % CHUNK * STRIDE + mine]);
     }
     __syncwarp();
-    return sum;
 }
 
+// the next four steps of the channel c0 + lane, from the first of them in `low`
 template <int CHUNK>
-__device__ __forceinline__ float load_step(const Map& m, const Part& p, Chunk<CHUNK>& s) {
+__device__ __forceinline__ void four_steps(const float* weight, const float* low, float bias, int lane, float* dt) {
+#pragma unroll
+    for (int i = 0; i < 4; i++) dt[i] = bias;
+#pragma unroll 4
+    for (int r = 0; r < RANK; r++) {
+        float w = weight[r * 32 + lane];
+        LOAD4(four, low + r * CHUNK);
+#pragma unroll
+        for (int i = 0; i < 4; i++) dt[i] += w * four[i];
+    }
+#pragma unroll
+    for (int i = 0; i < 4; i++) dt[i] = softplus(dt[i]);
+}
+
+// all that a chunk needs before its first step
+template <int CHUNK>
+__device__ __forceinline__ void prepare(const Part& p, Chunk<CHUNK>& s, int buffer, float bias) {
+    convert<CHUNK>(p, s.proj[buffer], s.bc, s.low);
+#pragma unroll
+    for (int t4 = 0; t4 < CHUNK; t4 += 4) {
+        float dt[4];
+        four_steps<CHUNK>(s.weight, s.low + t4, bias, p.lane, dt);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            int cell = (t4 + i) * 32 + p.lane;
+            s.dt[cell] = dt[i];
+            s.u[cell] = dt[i] * value(s.x[buffer][cell]);
+        }
+    }
+    __syncwarp();
+}
+
+// the weights of the lane's channel go to shared memory; its bias
+__device__ __forceinline__ float load_step(const Map& m, const Part& p, float* weight) {
     int c = p.c0 + p.lane;
-    for (int r = 0; r < RANK; r++) s.weight[r * 32 + p.lane] = c < m.d ? m.weight[(p.k * m.d + c) * RANK + r] : 0.f;
+    for (int r = 0; r < RANK; r++) weight[r * 32 + p.lane] = c < m.d ? m.weight[(p.k * m.d + c) * RANK + r] : 0.f;
     return c < m.d ? m.bias[p.k * m.d + c] : 0.f;
 }
 
@@ -216,10 +240,6 @@ __device__ __forceinline__ void store_tile(float* to, const float* tile, int lan
 #pragma unroll
     for (int j = 0; j < 4; j++) ((float4*)to)[j * 32 + lane] = *(const float4*)(tile + 4 * j);
 }
-
-#define LOAD4(name, pointer)                              \
-    const float4 name##_four = *(const float4*)(pointer); \
-    const float name[4] = {name##_four.x, name##_four.y, name##_four.z, name##_four.w}
 
 __device__ __forceinline__ void load_four(float* to, const T* from) {
     if (sizeof(T) == 4) *(float4*)to = *(const float4*)from;
@@ -254,58 +274,91 @@ extern __shared__ float4 shared_memory[];
 
 enum Mode { Y, KEPT, ENDS };
 
+// of three chunks: the one that is scanned, the next one, which is prepared meanwhile, and the one on its way
+struct __align__(16) Pipeline {
+    T x[3][FORWARD * 32];  // y replaces it
+    __align__(16) unsigned proj[FORWARD * WORDS];
+    __align__(16) float bc[2][FORWARD * 32];
+    float dt[2][FORWARD * 32], u[2][FORWARD * 32];
+    float low[RANK * FORWARD];
+    float weight[RANK * 32];
+};
+
+// begins to fetch a chunk, if there is one of this number; the place of its step lane % FORWARD
+__device__ __forceinline__ int fetch_chunk(const Map& m, const Part& p, T* x, unsigned* proj, int chunk, int chunks) {
+    int first = p.first + chunk * FORWARD, t = first + p.lane % FORWARD, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
+    if (chunk < chunks) {
+        fetch_rows<FORWARD>(m, p, x, m.x, place, p.last - first);
+        fetch_proj<FORWARD>(m, p, proj, place);
+    }
+    end_of_fetch();
+    return place;
+}
+
 // Scan a segment from the state `start`, or from zero where that is null. Y: y of every direction (4, b, l, d). KEPT: the
 // state before every BACKWARD steps, a tile each. ENDS: the state after the segment, and the sums of its steps.
+// The steps' sizes of the next chunk are computed among the steps of this one, whose latencies they fill; before the first
+// chunk and after the last one, the other half works on what is left in memory, for nothing.
 template <Mode MODE>
 __device__ __forceinline__ void scan(const Map& m, const float* start, T* y, float* states, float* sums) {
     Part p(m);
-    Chunk<FORWARD>& s = *(Chunk<FORWARD>*)shared_memory;
-    float rate[16], state[16] = {}, bias = load_step(m, p, s), sum = 0.f;
+    Pipeline& s = *(Pipeline*)shared_memory;
+    float rate[16], state[16] = {}, bias = load_step(m, p, s.weight), sum = 0.f;
     load_rates(m, p, rate);
-    if (start) load_tile(state, start + p.number() * TILE, p.lane);
     float skip = MODE == Y && p.c0 + p.own < m.d ? m.D[p.k * m.d + p.c0 + p.own] : 0.f;
-    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD, place = 0;
-    long kept = (((long)(p.image / p.length) * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD);
+    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
+    long kept = ((p.image / p.length * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD);
+    T *x = s.x[2], *next_x = s.x[0], *far_x = s.x[1];
+    int place = 0, next_place = fetch_chunk(m, p, next_x, s.proj, 0, chunks);
     for (int chunk = -1; chunk < chunks; chunk++) {
-        __syncwarp();
-        int next = p.first + (chunk + 1) * FORWARD, buffer = chunk & 1, here = place;
-        if (chunk + 1 < chunks) {
-            int t = next + p.lane % FORWARD;
-            place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
-            fetch_rows<FORWARD>(m, p, s.x[buffer ^ 1], m.x, place, p.last - next);
-            fetch_proj<FORWARD>(m, p, s.proj[buffer ^ 1], place);
-        }
-        end_of_fetch();
-        if (chunk < 0) continue;
-        wait_for_fetch();
-        int steps = min(FORWARD, p.last - next + FORWARD);
-        sum += prepare(p, s, buffer, bias);
+        wait_for_fetch<0>();
+        int buffer = chunk & 1, first = p.first + chunk * FORWARD, steps = chunk < 0 ? FORWARD : min(FORWARD, p.last - first);
+        const float *bc = s.bc[buffer], *dt = s.dt[buffer], *u = s.u[buffer];
+        convert<FORWARD>(p, s.proj, s.bc[buffer ^ 1], s.low);
+        int far_place = fetch_chunk(m, p, far_x, s.proj, chunk + 2, chunks);
 #pragma unroll 1
         for (int t4 = 0; t4 < steps; t4 += 4) {
-            if (MODE == KEPT && t4 % BACKWARD == 0)
-                store_tile(states + (kept + (next - FORWARD + t4) / BACKWARD) * TILE, state, p.lane);
-            float out[4];
+            if (MODE == KEPT && t4 % BACKWARD == 0 && chunk >= 0)
+                store_tile(states + (kept + (first + t4) / BACKWARD) * TILE, state, p.lane);
+            float next_dt[4], next_u[4], out[4];  // stored at the end: stores would keep the loads of later steps behind them
+            four_steps<FORWARD>(s.weight, s.low + t4, bias, p.lane, next_dt);
 #pragma unroll
-            for (int i = 0; i < 4; i++) {  // stores wait until the end, or they would keep the next step's loads behind them
+            for (int i = 0; i < 4; i++) next_u[i] = next_dt[i] * value(next_x[(t4 + i) * 32 + p.lane]);
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
                 int t = t4 + i;
-                advance<false>(state, rate, s.bc + t * 32 + p.sg * 4, s.dt + t * 32 + p.cg * 4, s.u + t * 32 + p.cg * 4, nullptr, nullptr);
+                advance<false>(state, rate, bc + t * 32 + p.sg * 4, dt + t * 32 + p.cg * 4, u + t * 32 + p.cg * 4, nullptr, nullptr);
+                if (MODE == ENDS) sum += dt[t * 32 + p.lane];
                 if (MODE == Y) {
-                    LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
+                    LOAD4(C, bc + t * 32 + 16 + p.sg * 4);
                     float part[4];
 #pragma unroll
                     for (int j = 0; j < 4; j++)
                         part[j] = C[0] * state[j * 4] + C[1] * state[j * 4 + 1] + C[2] * state[j * 4 + 2] + C[3] * state[j * 4 + 3];
-                    out[i] = over_states(part, p.sg) + skip * value(s.x[buffer][t * 32 + p.own]);
+                    out[i] = over_states(part, p.sg) + skip * value(x[t * 32 + p.own]);
                 }
             }
-            if (MODE == Y)
 #pragma unroll
-                for (int i = 0; i < 4; i++) store(s.x[buffer] + (t4 + i) * 32 + p.own, out[i]);
+            for (int i = 0; i < 4; i++) {
+                int t = t4 + i;
+                s.dt[buffer ^ 1][t * 32 + p.lane] = next_dt[i];
+                s.u[buffer ^ 1][t * 32 + p.lane] = next_u[i];
+                if (MODE == Y) store(x + t * 32 + p.own, out[i]);
+            }
         }
-        if (MODE == Y) {
+        if (chunk < 0) {  // nothing was scanned yet, only the first chunk prepared
+#pragma unroll
+            for (int e = 0; e < 16; e++) state[e] = 0.f;
+            if (start) load_tile(state, start + p.number() * TILE, p.lane);
+            sum = 0.f;
+        } else if (MODE == Y) {
             __syncwarp();
-            write_rows<FORWARD>(m, p, y, s.x[buffer], here, steps);
+            write_rows<FORWARD>(m, p, y, x, place, steps);
+            __syncwarp();
         }
+        T* free_x = x;
+        x = next_x, next_x = far_x, far_x = free_x;
+        place = next_place, next_place = far_place;
     }
     if (MODE == ENDS) {
         store_tile(states + p.number() * TILE, state, p.lane);
@@ -326,7 +379,7 @@ extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SI
     Map m = THE_MAP;
     Part p(m);
     Chunk<FORWARD>& s = *(Chunk<FORWARD>*)shared_memory;
-    float rate[16], g[16] = {}, step_bias = load_step(m, p, s);
+    float rate[16], g[16] = {}, step_bias = load_step(m, p, s.weight);
     load_rates(m, p, rate);
     int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
     for (int chunk = chunks; chunk >= 0; chunk--) {
@@ -339,7 +392,7 @@ extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SI
         }
         end_of_fetch();
         if (chunk == chunks) continue;
-        wait_for_fetch();
+        wait_for_fetch<1>();
         prepare(p, s, buffer, step_bias);
 #pragma unroll 4
         for (int t = FORWARD - 1; t >= 0; t--) {
@@ -386,7 +439,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
     int number = own_value(p.cg), state_ = p.sg * 4 + number % 4;  // of the sums over channels that this lane gets
     int target = state_ >= STATES ? -1 : number < 4 ? RANK + state_ : RANK + STATES + state_;
     bool there = p.c0 + p.own < d;
-    float skip = there ? D[p.k * d + p.c0 + p.own] : 0.f, step_bias = load_step(m, p, s);
+    float skip = there ? D[p.k * d + p.c0 + p.own] : 0.f, step_bias = load_step(m, p, s.weight);
     float rate[16], g[16] = {}, drate[16] = {}, dskip = 0.f, dshift = 0.f;
     load_rates(m, p, rate);
     if (adjoint) load_tile(g, adjoint + p.number() * TILE, p.lane);
@@ -406,7 +459,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
         }
         end_of_fetch();
         if (chunk < chunks) {
-            wait_for_fetch();
+            wait_for_fetch<1>();
             int steps = min(BACKWARD, p.last - next - BACKWARD);
             unsigned row = (unsigned)here * (4 * ROW);
             prepare(p, s, buffer, step_bias);
@@ -518,4 +571,4 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
 }
 
 // bytes of shared memory that a warp needs: forward, backward
-extern "C" __device__ const int bytes_of_warp[2] = {sizeof(Chunk<FORWARD>), sizeof(BackwardChunk)};
+extern "C" __device__ const int bytes_of_warp[2] = {sizeof(Pipeline), sizeof(BackwardChunk)};
