@@ -9,7 +9,7 @@
 // there are warps enough). A lane owns a tile of 4 channels (group lane / 4) by 4 states (group lane % 4), so that B and C
 // are read once for four channels, dt and dt x once for four states, and sums over states or over channels are made in
 // registers first and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory:
-// without that more than half of the time went into waiting for memory.
+// without that it would mostly wait for memory.
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
