@@ -7,19 +7,22 @@ import pytest
 import torch
 from scan_cases import cross_scan_case, relative_error
 
-from medmamba.ops import cross_scan, cuda, cuda_module
+from medmamba.ops import conv_silu, cross_scan, cuda, cuda_conv, cuda_module
+from medmamba.ops.cuda_module import CONV, SCAN
 
 FLOAT32 = 1e-5  # relative, of the whole tensor
 HALF = {torch.bfloat16: 1e-2, torch.float16: 2e-3}  # the rounding of inputs and outputs themselves
 
 
 @pytest.mark.parametrize("dtype", ["FP32", "BF16", "FP16"])
-def test_the_kernels_compile_without_a_card(dtype, tmp_path, monkeypatch):
+@pytest.mark.parametrize("source", [SCAN, CONV], ids=lambda source: source.file)
+def test_the_kernels_compile_without_a_card(source, dtype, tmp_path, monkeypatch):
     pytest.importorskip("cuda.bindings.nvrtc", reason="comes with a CUDA build of torch")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    code = cuda_module.machine_code.__wrapped__("sm_90", (f"-D{dtype}", "-DRANK=3", "-DSTATES=4", "-DUNIT=4"))
+    macros = (f"-D{dtype}", "-DRANK=3", "-DSTATES=4", "-DUNIT=4")
+    code = cuda_module.machine_code.__wrapped__(source, "sm_90", macros)
     assert code[:4] == b"\x7fELF"
-    for name in cuda_module.THREADS:
+    for name, _ in source.threads:
         assert name.encode() in code
 
 
@@ -28,7 +31,7 @@ def test_machine_code_is_kept_and_found_again(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     made = []
     monkeypatch.setattr(cuda_module, "compiled", lambda *what: made.append(what) or b"code")
-    code = [cuda_module.machine_code.__wrapped__(card, ("-DFP32",)) for card in ("sm_90", "sm_90", "sm_80")]
+    code = [cuda_module.machine_code.__wrapped__(CONV, card, ("-DFP32",)) for card in ("sm_90", "sm_90", "sm_80")]
     assert code == [b"code"] * 3
     assert [what[1] for what in made] == ["sm_90", "sm_80"]
     assert len(list((tmp_path / "medmamba").iterdir())) == 2
@@ -39,13 +42,17 @@ def test_a_cache_that_cannot_be_written_is_done_without(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(cuda_module, "compiled", lambda *what: b"code")
-    assert cuda_module.machine_code.__wrapped__("sm_90", ("-DFP32",)) == b"code"
+    assert cuda_module.machine_code.__wrapped__(CONV, "sm_90", ("-DFP32",)) == b"code"
 
 
 def test_chunks_are_those_of_the_kernels():
-    source = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_text()
-    constants = {name: int(number) for name, number in re.findall(r"#define (FORWARD|BACKWARD) +(\d+)", source)}
-    assert constants == {"FORWARD": cuda.CHUNK, "BACKWARD": cuda.KEPT}
+    constants = {}
+    for source in (SCAN, CONV):
+        text = (resources.files("medmamba.ops") / source.file).read_text()
+        constants |= {
+            name: int(number) for name, number in re.findall(r"#define (FORWARD|BACKWARD|STRIP) +(\d+)", text)
+        }
+    assert constants == {"FORWARD": cuda.CHUNK, "BACKWARD": cuda.KEPT, "STRIP": cuda_conv.STRIP}
 
 
 def test_a_rank_that_is_too_large_is_named():
@@ -153,3 +160,33 @@ def test_200_training_steps_in_bfloat16_stay_finite():
         optimiser.step()
     assert loss < 0.1
     assert all(p.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16], ids=str)
+@pytest.mark.parametrize("shape", [(1, 1, 1, 4), (2, 7, 9, 36), (3, 56, 56, 96), (128, 7, 7, 768)], ids=str)
+@pytest.mark.parametrize("part", [1, 2])
+def test_the_convolution_matches_float64(shape, part, dtype):
+    generator = torch.Generator("cuda").manual_seed(0)
+    b, h, w, d = shape
+    wide = torch.randn(b, h, w, part * d, generator=generator, device="cuda").to(dtype)
+    weight, bias = torch.randn(d, 1, 3, 3, device="cuda"), torch.randn(d, device="cuda")
+    grad = torch.randn(shape, device="cuda").to(dtype)
+
+    def run(*case):
+        leaves = [t.detach().clone(memory_format=torch.preserve_format).requires_grad_() for t in case]
+        y = conv_silu(leaves[0].chunk(part, dim=-1)[-1], *leaves[1:])
+        return [y.detach(), *torch.autograd.grad(y, leaves, grad.to(y.dtype))]
+
+    expected = run(*(t.double() for t in (wide, weight, bias)))
+    poison()
+    actual, again = run(wide, weight, bias), run(wide, weight, bias)
+    for value, truth, same in zip(actual, expected, again, strict=True):
+        assert relative_error(value, truth) < HALF.get(dtype, FLOAT32)
+        assert torch.equal(value, same)
+
+
+@pytest.mark.gpu
+def test_opcheck_of_the_convolution_on_the_card():
+    case = [torch.randn(shape, device="cuda", requires_grad=True) for shape in ((2, 5, 6, 8), (8, 1, 3, 3), (8,))]
+    torch.library.opcheck(torch.ops.medmamba.conv_silu.default, case)

@@ -1,6 +1,7 @@
 """The CUDA kernels without a card: their text, run lane by lane on the CPU, against the float64 reference."""
 
 from functools import cache
+from importlib import import_module, resources
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ import warp_emulator
 from scan_cases import cross_scan_case, relative_error
 from warp_emulator import EmulatedKernels, poisoned
 
-from medmamba.ops import cuda, reference
+from medmamba.ops import cuda, cuda_conv, cuda_module, reference
+
+conv_silu = import_module("medmamba.ops.conv_silu")  # the package's name for it is the function
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}  # as on the card
 
@@ -18,22 +21,16 @@ pytestmark = pytest.mark.skipif(warp_emulator.COMPILER is None, reason="needs g+
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kernels")
-    return cache(lambda *macros: EmulatedKernels(folder, *macros))
+    return cache(lambda source, macros: EmulatedKernels(folder, source, macros))
 
 
 @pytest.fixture
 def card(build, monkeypatch):
-    """`cuda` on emulated kernels, with every new tensor full of NaN; the kernels that were used."""
-    used = []
-
-    def load(dtype, rank, states, unit, device):
-        used.append(build(dtype, rank, states, unit))
-        return used[-1]
-
-    monkeypatch.setattr(cuda, "load", load)
+    """The kernels of `cuda` and `cuda_conv` are emulated, and every new tensor is full of NaN."""
+    for module in (cuda, cuda_conv):
+        monkeypatch.setattr(module, "load", lambda source, macros, device: build(source, macros))
     monkeypatch.setattr(torch, "empty", poisoned(torch.empty))
     monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
-    return used
 
 
 def gradient(case):
@@ -117,13 +114,79 @@ def test_extreme_steps(card, step):
     ],
 )
 def test_a_fault_would_be_seen(tmp_path, card, right, wrong, monkeypatch):
-    from importlib import resources
-
-    text = (resources.files("medmamba.ops") / "cuda_kernels.cu").read_text()
-    assert text.count(right) == 1
-    (tmp_path / "cuda_kernels.cu").write_text(text.replace(right, wrong))
-    monkeypatch.setattr(warp_emulator.resources, "files", lambda package: tmp_path)
+    break_kernels(tmp_path, monkeypatch, cuda_module.SCAN, right, wrong)
     monkeypatch.setattr(cuda, "FEWEST", 16)
-    monkeypatch.setattr(cuda, "load", lambda *macros: EmulatedKernels(tmp_path, *macros[:-1]))
     with pytest.raises(AssertionError):
         check({name: t.float() for name, t in cross_scan_case(1, 7, 11, 8, n=4, r=2).items()})
+
+
+def break_kernels(folder, monkeypatch, source, right, wrong):
+    """Let `cuda` and `cuda_conv` run kernels with a fault."""
+    for name in (cuda_module.SHARED[-1], source.file):
+        text = (resources.files("medmamba.ops") / name).read_text()
+        if name == source.file:
+            assert text.count(right) == 1
+        (folder / name).write_text(text.replace(right, wrong))
+    monkeypatch.setattr(warp_emulator.resources, "files", lambda package: folder)
+    for module in (cuda, cuda_conv):
+        monkeypatch.setattr(module, "load", lambda source, macros, device: EmulatedKernels(folder, source, macros))
+
+
+def conv_case(b, h, w, d, *, part=1, dtype=torch.float64):
+    """Arguments of the convolution; the map is one of `part` parts of a wider one."""
+    generator = torch.Generator().manual_seed(0)
+    wide, weight, bias, grad = (
+        torch.randn(shape, generator=generator, dtype=torch.float64)
+        for shape in ((b, h, w, part * d), (d, 1, 3, 3), (d,), (b, h, w, d))
+    )
+    return wide.to(dtype).chunk(part, dim=-1)[-1], weight.float(), bias.float(), grad.to(dtype)
+
+
+def check_conv(x, weight, bias, grad):
+    exact = [t.double() for t in (x, weight, bias)]
+    expected = [conv_silu.plain(*exact), *conv_silu.plain_backward(grad.double(), *exact)]
+    actual = [cuda_conv.conv_silu(x, weight, bias), *cuda_conv.conv_silu_backward(grad, x, weight, bias)]
+    for value, truth, like in zip(actual, expected, (x, x, weight, bias), strict=True):
+        assert value.dtype == like.dtype
+        assert value.shape == truth.shape
+        assert value.is_contiguous()
+        assert relative_error(value, truth) < TOLERANCE[x.dtype]
+
+
+def test_the_plain_gradients_are_those_of_autograd():
+    *case, grad = conv_case(2, 3, 5, 4, part=2)
+    leaves = [t.double().detach().requires_grad_() for t in case]
+    expected = torch.autograd.grad(conv_silu.plain(*leaves), leaves, grad)
+    for value, truth in zip(conv_silu.plain_backward(grad, *leaves), expected, strict=True):
+        assert relative_error(value.detach(), truth) < 1e-12
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize(("shape", "part"), [((2, 3, 19, 8), 1), ((1, 4, 1, 36), 2), ((1, 1, 8, 4), 2)], ids=str)
+def test_convolution_and_every_gradient(card, shape, part, dtype):
+    check_conv(*conv_case(*shape, part=part, dtype=dtype))
+
+
+def test_a_map_that_lies_oddly_is_copied(card):
+    x, *others = conv_case(1, 5, 6, 4, dtype=torch.bfloat16)
+    check_conv(x.transpose(1, 2), *others[:2], others[2].transpose(1, 2))
+
+
+def test_few_threads_share_the_sums(card, monkeypatch):
+    monkeypatch.setattr(cuda_conv, "PARTS", 6)
+    check_conv(*conv_case(2, 5, 9, 8, dtype=torch.float32))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        ("flip ? 8 - i : i", "i"),
+        ("(1.f + out[c] * (1.f - gate))", "1.f"),
+        ("min(w, first + STRIP)", "min(w, first + 4)"),
+        ("shift_sum[c] += dy[c]", "shift_sum[c] = dy[c]"),
+    ],
+)
+def test_a_fault_of_the_convolution_would_be_seen(tmp_path, card, right, wrong, monkeypatch):
+    break_kernels(tmp_path, monkeypatch, cuda_module.CONV, right, wrong)
+    with pytest.raises(AssertionError):
+        check_conv(*conv_case(2, 3, 11, 4, dtype=torch.float32))

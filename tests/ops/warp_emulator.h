@@ -70,6 +70,7 @@ inline void store(T* p, float v) { *p = v; }
 
 inline float exp2_(float v) { return std::exp2(v); }
 inline float exp2_here(float v) { return std::exp2(v); }
+inline float reciprocal(float v) { return 1 / v; }
 
 template <int BYTES>
 void fetch(void* to, const void* from, bool there) {

@@ -20,16 +20,17 @@ class EmulatedKernels:
     multiprocessors = 132
     descending = False
 
-    def __init__(self, folder, dtype, rank, states, unit):
-        macros = [f"-D{dtype}", f"-DRANK={rank}", f"-DSTATES={states}", f"-DUNIT={unit}"]
-        kernels = (resources.files("medmamba.ops") / cuda_module.SOURCES[-1]).read_text()
+    def __init__(self, folder, source, macros):
+        self.threads = dict(source.threads)
+        names = (cuda_module.SHARED[-1], source.file)
+        kernels = "\n".join((resources.files("medmamba.ops") / name).read_text() for name in names)
         emulator = Path(__file__).with_name("warp_emulator.h").read_text()
-        entries = "".join(f"ENTRY({name})\n" for name in cuda_module.THREADS)
+        entries = "".join(f"ENTRY({name})\n" for name in self.threads)
         key = hashlib.sha256(repr((emulator, kernels, macros)).encode()).hexdigest()[:16]
-        source, library = folder / f"{key}.cpp", folder / f"{key}.so"
-        source.write_text(f"{emulator}\n{kernels}\n{entries}")
+        path, library = folder / f"{key}.cpp", folder / f"{key}.so"
+        path.write_text(f"{emulator}\n{kernels}\n{entries}")
         flags = ["-std=c++17", "-O1", "-fPIC", "-shared", "-w", "-fno-strict-aliasing"]
-        subprocess.run([COMPILER, *flags, *macros, str(source), "-o", str(library)], check=True)
+        subprocess.run([COMPILER, *flags, *macros, str(path), "-o", str(library)], check=True)
         self.library = ctypes.CDLL(str(library))
 
     def launch(self, name, grid, values):
@@ -38,7 +39,7 @@ class EmulatedKernels:
             for v in values
         ]
         pointers = (ctypes.c_void_p * len(kept))(*(ctypes.addressof(v) for v in kept))
-        getattr(self.library, f"launch_{name}")(pointers, *grid, cuda_module.THREADS[name], self.descending)
+        getattr(self.library, f"launch_{name}")(pointers, *grid, self.threads[name], self.descending)
 
 
 def poisoned(new):

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medmamba.ops import cross_scan
+from medmamba.ops import conv_silu, cross_scan
 
 DIRECTIONS = 4
 STEP_RANGE = (0.001, 0.1)  # of the first steps' sizes, as in Mamba (Gu & Dao 2023, section 3.6)
@@ -54,13 +54,20 @@ class SS2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # (b, h, w, d) each
-        x = F.silu(self.conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        x = self._convolve(x)
         x_proj, dt_weight = self._even_rank()
         proj = F.linear(x, x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))  # (b, h, w, 4, r + 2n)
         # in float32 at least, because exp amplifies rounding; negative, so that the state decays
         A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
         y = cross_scan(x, proj, dt_weight, self.dt_bias, A, self.D)
         return self.out_proj(self.norm(y) * F.silu(z))
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """SiLU of the convolution; one operator, unless the convolution was replaced or is listened to by hooks."""
+        conv = self.conv
+        if type(conv) is nn.Conv2d and conv.bias is not None and not (conv._forward_hooks or conv._forward_pre_hooks):
+            return conv_silu(x, conv.weight, conv.bias)
+        return F.silu(conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
 
     def _even_rank(self) -> tuple[Tensor, Tensor]:
         """`x_proj_weight` and `dt_weight`; a row and a column of zeros more where the rank is odd.

@@ -1,7 +1,8 @@
-"""The selective scans: one readable reference and faster implementations that are tested against it."""
+"""The selective scans and the convolution before them: readable references, and faster ones tested against these."""
 
 from medmamba.ops.backend import BackendError, describe, use_backend
+from medmamba.ops.conv_silu import conv_silu
 from medmamba.ops.cross_scan import cross_scan
 from medmamba.ops.selective_scan import selective_scan
 
-__all__ = ["BackendError", "cross_scan", "describe", "selective_scan", "use_backend"]
+__all__ = ["BackendError", "conv_silu", "cross_scan", "describe", "selective_scan", "use_backend"]

@@ -1,6 +1,6 @@
 """The cross-scan for NVIDIA cards: CUDA C++ compiled at run time by NVRTC, which comes with torch; no build step.
 
-The kernels are in `cuda_kernels.cu`. A warp scans 32 channels of one image in one direction; dt, softplus and skip
+The kernels are in `cuda_scan.cu`. A warp scans 32 channels of one image in one direction; dt, softplus and skip
 are inside; the state stays in float32 registers. The four directions are written side by side and summed after. Where
 a batch has too few warps for the card, the sequence is cut into segments: a first pass gives the state after each
 segment alone, a second links them, a third scans all segments at once. The backward writes the state at every eighth
@@ -13,14 +13,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medmamba.ops.cuda_module import load
+from medmamba.ops.cuda_module import DTYPES, SCAN, load
 
 STATES = 16  # that a warp holds of a channel; more are scanned in turns
 CHUNK, KEPT = 16, 8  # tokens: what segments are multiples of; between two states that the backward begins from
 LARGEST_RANK = 128  # so that what the backward keeps of it fits in shared memory
 WARPS = 12  # of a multiprocessor, that hide the latency of its instructions
 FEWEST = 32  # tokens of a segment
-DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
 
 
 def cross_scan(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
@@ -75,7 +74,8 @@ class _Case:
         self.tiles, self.length = -(-self.d // 32), self.h * self.w
         row = self.d * x.element_size()
         unit = next(size for size in (16, 8, 4, 2) if row % size == 0)
-        self.kernels = load(DTYPES[x.dtype], self.rank, self.states, unit, x.device.index or 0)
+        macros = (f"-D{DTYPES[x.dtype]}", f"-DRANK={self.rank}", f"-DSTATES={self.states}", f"-DUNIT={unit}")
+        self.kernels = load(SCAN, macros, x.device.index or 0)
         warps, wanted = self.b * 4 * self.tiles, WARPS * self.kernels.multiprocessors
         # the passes that link segments cost as much as a forward, so there are none unless they pay
         segments = max(1, min(wanted // warps, self.length // FEWEST)) if 2 * warps <= wanted else 1

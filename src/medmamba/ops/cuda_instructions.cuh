@@ -1,7 +1,7 @@
-// What the kernels in `cuda_kernels.cu` need of the card's own instructions. The tests put another file in its place, and so
-// run the kernels without a card.
+// What the kernels need of the card's own instructions. The tests put another file in its place, and so run the kernels
+// without a card.
 //
-//   BF16, FP16, FP32  one of them: the type T of the maps and of proj
+//   BF16, FP16, FP32  one of them: the type T of the maps
 
 #if defined(BF16)
 typedef unsigned short T;
@@ -21,6 +21,8 @@ __device__ __forceinline__ float exp2_(float v) { float r; asm("ex2.approx.ftz.f
 
 // the same where it stands, and once: the compiler does not move it into a branch or compute it again to save a register
 __device__ __forceinline__ float exp2_here(float v) { float r; asm volatile("ex2.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
+
+__device__ __forceinline__ float reciprocal(float v) { float r; asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(r) : "f"(v)); return r; }
 
 // copy to shared memory in the background; zeros where nothing is there
 template <int BYTES>

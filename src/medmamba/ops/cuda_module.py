@@ -1,4 +1,4 @@
-"""The kernels of the CUDA scan as machine code: compiled by NVRTC, kept between processes, loaded and launched."""
+"""CUDA kernels as machine code: compiled by NVRTC, kept between processes, loaded and launched."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import tempfile
+from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path
@@ -17,24 +18,39 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-SOURCES = ("cuda_instructions.cuh", "cuda_kernels.cu")
 CAPABILITY = (8, 0)  # of the card: bfloat16, copies in the background, shared memory for every published size
-THREADS = {
-    "scan_forward": 32,
-    "scan_states": 32,
-    "scan_ends": 32,
-    "scan_adjoint_ends": 32,
-    "scan_combine": 512,
-    "scan_backward": 32,
-}
+DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
+SHARED = ("cuda_instructions.cuh", "cuda_vectors.cuh")  # come before each source
+
+
+@dataclass(frozen=True)
+class Source:
+    """A file of kernels, with the threads of a block of each, in the order of its `shared_bytes`."""
+
+    file: str
+    threads: tuple[tuple[str, int], ...]
+
+
+SCAN = Source(
+    "cuda_scan.cu",
+    (
+        ("scan_forward", 32),
+        ("scan_states", 32),
+        ("scan_ends", 32),
+        ("scan_adjoint_ends", 32),
+        ("scan_combine", 512),
+        ("scan_backward", 32),
+    ),
+)
+CONV = Source("cuda_conv.cu", (("conv_forward", 128), ("conv_gradients", 128)))
 
 
 @cache
-def load(dtype: str, rank: int, states: int, unit: int, device: int) -> Kernels:
-    """The kernels for one choice of the macros of `cuda_kernels.cu`, on one device."""
+def load(source: Source, options: tuple[str, ...], device: int) -> Kernels:
+    """The kernels of a source for one choice of its macros, on one device."""
     with torch.cuda.device(device):
         torch.cuda.current_stream()  # the device's context must be there
-        return Kernels((f"-D{dtype}", f"-DRANK={rank}", f"-DSTATES={states}", f"-DUNIT={unit}"), device)
+        return Kernels(source, options, device)
 
 
 class Kernels:
@@ -44,7 +60,7 @@ class Kernels:
         multiprocessors: Of the card.
     """
 
-    def __init__(self, options: tuple[str, ...], device: int) -> None:
+    def __init__(self, source: Source, options: tuple[str, ...], device: int) -> None:
         from cuda.bindings import driver
 
         self.driver, self.device = driver, device
@@ -53,16 +69,16 @@ class Kernels:
         if (major, minor) < CAPABILITY:
             raise RuntimeError(f"the card has compute capability {major}.{minor}; the scan needs 8.0 or later")
         self.multiprocessors = properties.multi_processor_count
-        self.module = check(driver.cuModuleLoadData(machine_code(f"sm_{major}{minor}", options)))
-        forward, backward = self._bytes_of_warp()
-        self.bytes = dict.fromkeys(THREADS, forward) | {"scan_combine": 0, "scan_backward": backward}
-        self.functions = {name: self._function(name) for name in THREADS}
+        self.module = check(driver.cuModuleLoadData(machine_code(source, f"sm_{major}{minor}", options)))
+        self.threads = dict(source.threads)
+        self.bytes = dict(zip(self.threads, self._shared_bytes(), strict=True))
+        self.functions = {name: self._function(name) for name in self.threads}
 
-    def _bytes_of_warp(self) -> list[int]:
-        address, size = check(self.driver.cuModuleGetGlobal(self.module, b"bytes_of_warp"))
+    def _shared_bytes(self) -> list[int]:
+        address, size = check(self.driver.cuModuleGetGlobal(self.module, b"shared_bytes"))
         values = bytearray(size)
         check(self.driver.cuMemcpyDtoH(values, address, size))
-        return [int.from_bytes(values[i : i + 4], "little") for i in (0, 4)]
+        return [int.from_bytes(values[i : i + 4], "little") for i in range(0, size, 4)]
 
     def _function(self, name: str) -> Any:
         function = check(self.driver.cuModuleGetFunction(self.module, name.encode()))
@@ -78,28 +94,28 @@ class Kernels:
             stream = torch.cuda.current_stream().cuda_stream
             size = self.bytes[name]
             launch = self.driver.cuLaunchKernel
-            check(launch(self.functions[name], *grid, THREADS[name], 1, 1, size, stream, (plain, types), 0))
+            check(launch(self.functions[name], *grid, self.threads[name], 1, 1, size, stream, (plain, types), 0))
 
 
 @cache
-def machine_code(architecture: str, options: tuple[str, ...]) -> bytes:
+def machine_code(source: Source, architecture: str, options: tuple[str, ...]) -> bytes:
     """The compiled kernels, from the user's cache if an earlier process has left them there."""
     from cuda.bindings import nvrtc
 
-    source = b"\n".join((resources.files("medmamba.ops") / name).read_bytes() for name in SOURCES)
-    what = (source, architecture, options, check(nvrtc.nvrtcVersion()))
-    place = cache_folder() / f"scan-{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}.cubin"
+    text = b"\n".join((resources.files("medmamba.ops") / name).read_bytes() for name in (*SHARED, source.file))
+    what = (text, architecture, options, check(nvrtc.nvrtcVersion()))
+    place = cache_folder() / f"{hashlib.sha256(repr(what).encode()).hexdigest()[:32]}.cubin"
     try:
         return place.read_bytes()
     except OSError:
-        code = compiled(source, architecture, options)
+        code = compiled(text, architecture, options)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as file:
             file.write(code)
         os.replace(file.name, place)  # another process sees all of it or nothing
     except OSError as reason:
-        log.info("the CUDA scan is compiled anew in every process, since its cache cannot be written: %s", reason)
+        log.info("CUDA kernels are compiled anew in every process, since their cache cannot be written: %s", reason)
     return code
 
 
@@ -108,21 +124,21 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "medmamba"
 
 
-def compiled(source: bytes, architecture: str, options: tuple[str, ...]) -> bytes:
-    """Machine code of a source.
+def compiled(text: bytes, architecture: str, options: tuple[str, ...]) -> bytes:
+    """Machine code of a source's text.
 
     Raises:
         RuntimeError: It does not compile.
     """
     from cuda.bindings import nvrtc
 
-    program = check(nvrtc.nvrtcCreateProgram(source, b"cuda_kernels.cu", 0, [], []))
+    program = check(nvrtc.nvrtcCreateProgram(text, b"medmamba.cu", 0, [], []))
     flags = [f"--gpu-architecture={architecture}".encode(), *(option.encode() for option in options)]
     (status,) = nvrtc.nvrtcCompileProgram(program, len(flags), flags)
     if status != nvrtc.nvrtcResult.NVRTC_SUCCESS:
-        text = b" " * check(nvrtc.nvrtcGetProgramLogSize(program))
-        check(nvrtc.nvrtcGetProgramLog(program, text))
-        raise RuntimeError(f"NVRTC cannot compile the scan: {text.decode(errors='replace')[:500]}")
+        words = b" " * check(nvrtc.nvrtcGetProgramLogSize(program))
+        check(nvrtc.nvrtcGetProgramLog(program, words))
+        raise RuntimeError(f"NVRTC cannot compile the kernels: {words.decode(errors='replace')[:500]}")
     code = b" " * check(nvrtc.nvrtcGetCUBINSize(program))
     check(nvrtc.nvrtcGetCUBIN(program, code))
     check(nvrtc.nvrtcDestroyProgram(program))

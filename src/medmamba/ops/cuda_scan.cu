@@ -1,5 +1,5 @@
-// The cross-scan for NVIDIA cards, compiled at run time behind `cuda_instructions.cuh`; `medmamba.ops.cuda` sets the macros
-// and launches.
+// The cross-scan for NVIDIA cards, compiled at run time behind `cuda_instructions.cuh` and `cuda_vectors.cuh`;
+// `medmamba.ops.cuda` sets the macros and launches.
 //
 //   RANK              of the step's projection
 //   STATES            of a channel, at most 16 (fewer are padded with zeros)
@@ -33,8 +33,6 @@ typedef unsigned short Unit;
 const int PER_UNIT = UNIT / sizeof(T), UNITS = 32 / PER_UNIT;  // elements of a unit, units of a warp's channels
 const int WORDS = (ROW * sizeof(T) + (sizeof(T) == 2 ? 2 : 0) + 3) / 4;  // that hold a row of proj wherever it begins
 const int STRIDE = WORDS * 4 / sizeof(T);                                // the same in elements
-
-struct __align__(8) Four16 { T v[4]; };
 
 // log(1 + exp(v)) with a small relative error also where it is tiny: max(v, 0) + log1p(e), e = exp(-|v|), and log1p(e) / e
 // is a minimax polynomial of degree 7 on [0, 1], relative error 3.5e-7
@@ -239,15 +237,6 @@ __device__ __forceinline__ void load_tile(float* tile, const float* from, int la
 __device__ __forceinline__ void store_tile(float* to, const float* tile, int lane) {
 #pragma unroll
     for (int j = 0; j < 4; j++) ((float4*)to)[j * 32 + lane] = *(const float4*)(tile + 4 * j);
-}
-
-__device__ __forceinline__ void load_four(float* to, const T* from) {
-    if (sizeof(T) == 4) *(float4*)to = *(const float4*)from;
-    else {
-        Four16 four = *(const Four16*)from;
-#pragma unroll
-        for (int i = 0; i < 4; i++) to[i] = value(four.v[i]);
-    }
 }
 
 // one step of the recurrence for a lane's tile; KEEP also gives the state before it and the decay
@@ -570,5 +559,5 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
         for (int r = 0; r < RANK; r++) dweight[(row + p.c0 + p.lane) * RANK + r] = s.dweight[r * 32 + p.lane];
 }
 
-// bytes of shared memory that a warp needs: forward, backward
-extern "C" __device__ const int bytes_of_warp[2] = {sizeof(Pipeline), sizeof(BackwardChunk)};
+// bytes of shared memory that a block needs, for the kernels in the order of `medmamba.ops.cuda_module.SCAN`
+extern "C" __device__ const int shared_bytes[6] = {sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), 0, sizeof(BackwardChunk)};
