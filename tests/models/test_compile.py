@@ -1,5 +1,6 @@
 """The network compiles without a graph break and exports as one graph."""
 
+import re
 import shutil
 
 import pytest
@@ -7,6 +8,7 @@ import timm
 import torch
 
 from medmamba.models import MedMamba  # registers our names, too
+from medmamba.network import mend_inductor
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +54,23 @@ def test_the_operator_decomposes_into_standard_ones(small):
     image = torch.randn(1, 3, 64, 64)
     program = torch.export.export(small, (image,))
     table = torch.export.default_decompositions()
-    table[torch.ops.medmamba.cross_scan.default] = lambda *args: sequences.cross_scan(chunked, *args[:6])
+
+    def scan(x, proj, *parameters):
+        return sequences.cross_scan(chunked, x.unflatten(1, proj.shape[1:3]), proj, *parameters[:4]).flatten(1, 2)
+
+    table[torch.ops.medmamba.cross_scan.default] = scan
     plain = program.run_decompositions(table)
     assert not any("medmamba" in str(node.target) for node in plain.graph.nodes)
     torch.testing.assert_close(plain.module()(image), small(image), rtol=1e-4, atol=1e-5)
+
+
+def test_inductor_may_say_that_it_cannot_split():
+    """As PyTorch 2.11 does it (pytorch/pytorch#178676)."""
+    from torch._inductor.codegen.simd import CantSplit
+
+    mend_inductor()
+    with pytest.raises(CantSplit):
+        raise CantSplit
 
 
 @pytest.mark.slow
@@ -66,3 +81,18 @@ def test_f025_inductor():
     with torch.no_grad():
         compiled = torch.compile(nano, fullgraph=True)
         torch.testing.assert_close(compiled(image), nano(image), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler on the CPU")
+def test_maps_are_not_laid_out_anew_around_the_operators(small):
+    """Inductor takes a map (b, h, w, c) for (b, c, h, w), and orders it badly, wherever it has four dimensions."""
+    from torch._inductor.utils import run_and_get_code
+
+    image = torch.randn(2, 3, 48, 40)
+    compiled = torch.compile(small.train(), dynamic=False)
+    _, codes = run_and_get_code(lambda: compiled(image).sum().backward())
+    made = re.findall(r"empty_strided_cpu\(\((2, 12, 10|2, 6, 5), (\d+)\), \((\d+), (\d+), ", "\n".join(codes))
+    several = [(shape, channels) for shape, channels, _, row in made if row == "1" and int(channels) > 1]
+    assert len(made) > len(several)
+    assert len(several) <= 1  # the patch embedding's own

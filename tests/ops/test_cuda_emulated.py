@@ -109,6 +109,7 @@ def test_extreme_steps(card, step):
     [
         ("u = k < 2 ? t", "u = k < 1 ? t"),  # a direction
         ("carried = alone + decay * carried", "carried = alone"),  # the link between segments
+        ("state[e] += first[e]", "state[e] += 0.f"),  # what earlier segments add in the backward
         ("float turn = g[e] * before[i][e]", "float turn = g[e] * state[e]"),  # one gradient
         ("inside && i + first < steps);", "inside);"),  # what comes after the end
     ],
@@ -180,10 +181,10 @@ def test_few_threads_share_the_sums(card, monkeypatch):
 @pytest.mark.parametrize(
     ("right", "wrong"),
     [
-        ("flip ? 8 - i : i", "i"),
-        ("(1.f + out[c] * (1.f - gate))", "1.f"),
-        ("min(w, first + STRIP)", "min(w, first + 4)"),
-        ("shift_sum[c] += dy[c]", "shift_sum[c] = dy[c]"),
+        ("(adjoint ? 8 - i : i) * d", "i * d"),
+        ("(1.f + out * (1.f - gate))", "1.f"),
+        ("min(s.w, first + s.strip)", "min(s.w, first + 4)"),
+        ("shift[c] += dy[c]", "shift[c] = dy[c]"),
     ],
 )
 def test_a_fault_of_the_convolution_would_be_seen(tmp_path, card, right, wrong, monkeypatch):

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from medmamba.benchmark.plan import Plan
 from medmamba.benchmark.timing import Call, Spread, measure, one_line, release, spread
-from medmamba.network import fold_batch_norms
+from medmamba.network import fold_batch_norms, mend_inductor
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,7 @@ class Subject:
         if not mode.startswith("compile"):
             return self.net
         if self.compiled is None:
+            mend_inductor()
             self.compiled = torch.compile(self.net, dynamic=False)
         return self.compiled
 

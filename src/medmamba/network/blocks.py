@@ -48,7 +48,8 @@ class PatchEmbed(nn.Module):
         bottom, right = -image.shape[-2] % p, -image.shape[-1] % p
         if bottom or right:
             image = F.pad(image, (0, right, 0, bottom))
-        return self.norm(self.proj(image).permute(0, 2, 3, 1))
+        x = self.proj(image)
+        return self.norm(x.flatten(2).mT).unflatten(1, x.shape[2:])  # a sequence, as in SS2D
 
 
 class PatchMerging(nn.Module):
@@ -66,8 +67,10 @@ class PatchMerging(nn.Module):
         bottom, right = x.shape[1] % 2, x.shape[2] % 2
         if bottom or right:
             x = F.pad(x, (0, 0, 0, right, 0, bottom))
-        cells = [x[:, row::2, column::2] for column in (0, 1) for row in (0, 1)]
-        return self.reduction(self.norm(torch.cat(cells, dim=-1)))
+        b, h, w, _ = x.shape
+        cells = x.unflatten(1, (-1, 2)).unflatten(3, (-1, 2))  # (b, h/2, row, w/2, column, c)
+        cells = cells.permute(0, 1, 3, 4, 2, 5).reshape(b, h * w // 4, -1)  # a sequence, as in SS2D
+        return self.reduction(self.norm(cells)).unflatten(1, (h // 2, w // 2))
 
 
 class ConvBranch(nn.Sequential):

@@ -53,14 +53,16 @@ class SS2D(nn.Module):
         self.D.fill_(1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, z = self.in_proj(x).chunk(2, dim=-1)  # (b, h, w, d) each
-        x = self._convolve(x)
+        size = x.shape[1:3]
+        # maps are sequences but where rows and columns matter: see `medmamba.ops.cross_scan` for why
+        x, z = self.in_proj(x.flatten(1, 2)).chunk(2, dim=-1)  # (b, h w, d) each
+        x = self._convolve(x.unflatten(1, size))
         x_proj, dt_weight = self._even_rank()
-        proj = F.linear(x, x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1))  # (b, h, w, 4, r + 2n)
+        proj = F.linear(x.flatten(1, 2), x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1)).unflatten(1, size)
         # in float32 at least, because exp amplifies rounding; negative, so that the state decays
         A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
-        y = cross_scan(x, proj, dt_weight, self.dt_bias, A, self.D)
-        return self.out_proj(self.norm(y) * F.silu(z))
+        y = cross_scan(x, proj, dt_weight, self.dt_bias, A, self.D).flatten(1, 2)
+        return self.out_proj(self.norm(y) * F.silu(z)).unflatten(1, size)
 
     def _convolve(self, x: Tensor) -> Tensor:
         """SiLU of the convolution; one operator, unless the convolution was replaced or is listened to by hooks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -31,8 +32,8 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     Returns:
         (b, h, w, d), in the dtype of x (under autocast off a CUDA device in autocast's).
     """
-    if x.device.type == "cuda" and x.dtype in DTYPES and x.shape[3] % 4 == 0 and x.numel():
-        return torch.ops.medmamba.conv_silu(x, weight, bias)
+    if x.device.type == "cuda" and x.dtype in DTYPES and x.shape[3] % 2 == 0 and x.numel():
+        return torch.ops.medmamba.conv_silu(x.flatten(1, 2), weight, bias, x.shape[1]).view(x.shape)
     return plain(x, weight, bias)
 
 
@@ -40,6 +41,11 @@ def plain(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """The same by torch's own operators."""
     y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[3])
     return F.silu(y.permute(0, 2, 3, 1))
+
+
+def plain_forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The same in the dtype of x, contiguous, as the kernels give it."""
+    return plain(x, weight.to(x.dtype), bias.to(x.dtype)).contiguous()
 
 
 def plain_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -87,46 +93,46 @@ def _self_test() -> str | None:
     return None if worst < 1e-4 else f"its self-test is off by {worst:.1e}"
 
 
-torch.library.define("medmamba::conv_silu", "(Tensor x, Tensor weight, Tensor bias) -> Tensor")
-torch.library.define(
-    "medmamba::conv_silu_backward", "(Tensor grad, Tensor x, Tensor weight, Tensor bias) -> (Tensor, Tensor, Tensor)"
-)
+# to the operators maps are sequences, (b, h w, d), as to those of the cross-scan
+ARGUMENTS = "Tensor x, Tensor weight, Tensor bias, SymInt h"
+torch.library.define("medmamba::conv_silu", f"({ARGUMENTS}) -> Tensor")
+torch.library.define("medmamba::conv_silu_backward", f"(Tensor grad, {ARGUMENTS}) -> (Tensor, Tensor, Tensor)")
 
 
 @torch.library.impl("medmamba::conv_silu", "default")
-def _conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _conv_silu(x: Tensor, weight: Tensor, bias: Tensor, h: int) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
-        if x.device.type != "cuda":
-            return plain(x, weight.to(x.dtype), bias.to(x.dtype)).contiguous()
-        run = _function(
-            "conv_silu", lambda x, weight, bias: plain(x, weight.to(x.dtype), bias.to(x.dtype)).contiguous()
-        )
-        return run(x, weight, bias)
+        run = plain_forward if x.device.type != "cuda" else _function("conv_silu", plain_forward)
+        return run(x.unflatten(1, (h, -1)), weight, bias).flatten(1, 2)
 
 
 @torch.library.impl("medmamba::conv_silu_backward", "default")
-def _conv_silu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _conv_silu_backward(
+    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, h: int
+) -> tuple[Tensor, Tensor, Tensor]:
     with torch.autocast(x.device.type, enabled=False):
         run = plain_backward if x.device.type != "cuda" else _function("conv_silu_backward", plain_backward)
-        return run(grad, x, weight, bias)
+        dx, dweight, dbias = run(grad.unflatten(1, (h, -1)), x.unflatten(1, (h, -1)), weight, bias)
+        return dx.flatten(1, 2), dweight, dbias
 
 
 @torch.library.register_fake("medmamba::conv_silu")
-def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _(x: Tensor, weight: Tensor, bias: Tensor, h: int) -> Tensor:
     return x.new_empty(x.shape)
 
 
 @torch.library.register_fake("medmamba::conv_silu_backward")
-def _(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, ...]:
+def _(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, h: int) -> tuple[Tensor, ...]:
     return tuple(t.new_empty(t.shape) for t in (x, weight, bias))
 
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    ctx.save_for_backward(*inputs)
+    *tensors, ctx.h = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _backward(ctx, grad: Tensor):  # type: ignore[no-untyped-def]
-    return torch.ops.medmamba.conv_silu_backward(grad, *ctx.saved_tensors)
+    return *torch.ops.medmamba.conv_silu_backward(grad, *ctx.saved_tensors, ctx.h), None
 
 
 torch.library.register_autograd("medmamba::conv_silu", _backward, setup_context=_setup_context)
@@ -134,8 +140,7 @@ torch.library.register_autograd("medmamba::conv_silu", _backward, setup_context=
 
 @register_flop_formula(torch.ops.medmamba.conv_silu)
 def _flops(x_shape, *shapes, **kwargs) -> int:  # type: ignore[no-untyped-def]
-    b, h, w, d = x_shape
-    return 2 * 9 * b * h * w * d
+    return 2 * 9 * math.prod(x_shape)
 
 
 @register_flop_formula(torch.ops.medmamba.conv_silu_backward)

@@ -50,7 +50,8 @@ def cross_scan(
     name = backends.requested(backend)
     if name == backends.REFERENCE:
         return reference.cross_scan(x, proj, dt_weight, dt_bias, A, D)
-    return torch.ops.medmamba.cross_scan(x, proj, dt_weight, dt_bias, A, D, name)
+    y = torch.ops.medmamba.cross_scan(x.flatten(1, 2), proj, dt_weight, dt_bias, A, D, name)
+    return y.view(x.shape)
 
 
 def scan_flops(tokens: int, channels: int, states: int) -> int:
@@ -73,7 +74,10 @@ def _check(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tenso
             raise ValueError(f"{name} is {tuple(tensor.shape)}; for a map of {tuple(x.shape)} it must be {shape}")
 
 
-# `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which delays `predict`
+# `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which delays `predict`.
+#
+# To the operators maps are sequences, (b, h w, d): what has four dimensions in a graph with convolutions the compiler
+# takes for (b, c, h, w) and lays out channels-last, which is the worst order there is for (b, h, w, d). proj tells h and w.
 ARGUMENTS = "Tensor x, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor D, str backend"
 torch.library.define("medmamba::cross_scan", f"({ARGUMENTS}) -> Tensor")
 torch.library.define("medmamba::cross_scan_backward", f"(Tensor grad, {ARGUMENTS}) -> ({', '.join(['Tensor'] * 6)})")
@@ -84,7 +88,8 @@ def _cross_scan(
     x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str
 ) -> Tensor:
     with torch.autocast(x.device.type, enabled=False):
-        return backends.function("cross_scan", x, backend)(x, proj, dt_weight, dt_bias, A, D)
+        run = backends.function("cross_scan", x, backend)
+        return run(_map(x, proj), proj, dt_weight, dt_bias, A, D).flatten(1, 2)
 
 
 @torch.library.impl("medmamba::cross_scan_backward", "default")
@@ -97,22 +102,26 @@ def _cross_scan_backward(
     A: Tensor,
     D: Tensor,
     backend: str,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, ...]:
     with torch.autocast(x.device.type, enabled=False):
         run = backends.function("cross_scan", x, backend, "backward")
-        return run(grad, x, proj, dt_weight, dt_bias, A, D)
+        dx, *others = run(_map(grad, proj), _map(x, proj), proj, dt_weight, dt_bias, A, D)
+        return dx.flatten(1, 2), *others
+
+
+def _map(x: Tensor, proj: Tensor) -> Tensor:
+    """(b, h w, d) to (b, h, w, d)."""
+    return x.unflatten(1, proj.shape[1:3])
 
 
 @torch.library.register_fake("medmamba::cross_scan")
-def _(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str) -> Tensor:
+def _(x: Tensor, *others: Tensor | str) -> Tensor:
     return x.new_empty(x.shape)
 
 
 @torch.library.register_fake("medmamba::cross_scan_backward")
-def _(
-    grad: Tensor, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor, backend: str
-) -> tuple[Tensor, ...]:
-    return tuple(t.new_empty(t.shape) for t in (x, proj, dt_weight, dt_bias, A, D))
+def _(grad: Tensor, *arguments: Tensor | str) -> tuple[Tensor, ...]:
+    return tuple(t.new_empty(t.shape) for t in arguments if isinstance(t, Tensor))
 
 
 def _setup_context(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -130,8 +139,8 @@ torch.library.register_autograd("medmamba::cross_scan", _backward, setup_context
 
 @register_flop_formula(torch.ops.medmamba.cross_scan)
 def _flops(x_shape, proj_shape, dt_weight_shape, dt_bias_shape, A_shape, D_shape, *args, **kwargs) -> int:  # type: ignore[no-untyped-def]
-    b, h, w, d = x_shape
-    tokens, (k, _, n), r = b * h * w, A_shape, dt_weight_shape[-1]
+    b, length, d = x_shape
+    tokens, (k, _, n), r = b * length, A_shape, dt_weight_shape[-1]
     step_and_skip = 2 * tokens * k * d * (r + 1)  # multiply-adds of the dt projection and of D, two operations each
     return scan_flops(tokens * k, d, n) + step_and_skip
 

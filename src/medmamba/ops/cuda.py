@@ -16,7 +16,7 @@ from torch import Tensor
 from medmamba.ops.cuda_module import DTYPES, SCAN, load
 
 STATES = 16  # that a warp holds of a channel; more are scanned in turns
-CHUNK, KEPT = 16, 8  # tokens: what segments are multiples of; between two states that the backward begins from
+CHUNK = 8  # tokens: what segments are multiples of; between two states that the backward begins from
 LARGEST_RANK = 128  # so that what the backward keeps of it fits in shared memory
 WARPS = 12  # of a multiprocessor, that hide the latency of its instructions
 FEWEST = 32  # tokens of a segment
@@ -91,15 +91,10 @@ class _Case:
         values = [self.x, self.proj, *self.parameters, *others, self.h, self.w, self.d, self.segment]
         self.kernels.launch(name, grid, values)
 
-    def starts(self) -> tuple[Tensor | None, Tensor | None]:
-        """The state before every segment and the sums of its steps; nothing for one segment, which begins with zero."""
-        if self.segments == 1:
-            return None, None
-        warps = self.b * self.segments * 4 * self.tiles
-        states, sums = self.empty(warps, 512), self.empty(warps, 32)
-        self.launch("scan_ends", states, sums)
-        self.combine(states, sums, reverse=False)
-        return states, sums
+    @property
+    def warps(self) -> int:
+        """Of all tiles, directions, images and segments."""
+        return self.b * self.segments * 4 * self.tiles
 
     def combine(self, ends: Tensor, sums: Tensor, *, reverse: bool) -> None:
         """Turn what every segment gives alone into what it begins with."""
@@ -108,30 +103,36 @@ class _Case:
 
 
 def _scan(case: _Case) -> Tensor:
-    start, _ = case.starts()
+    start = None
+    if case.segments > 1:
+        start, sums = case.empty(case.warps, 512), case.empty(case.warps, 32)
+        case.launch("scan_ends", start, sums)
+        case.combine(start, sums, reverse=False)
     outputs = case.x.new_empty(4, *case.x.shape)
     case.launch("scan_forward", start, outputs)
     return outputs.sum(0)
 
 
 def _scan_backward(grad: Tensor, case: _Case) -> tuple[Tensor, ...]:
-    b, d, length = case.b, case.d, case.length
+    b, d = case.b, case.d
     grad = _aligned(grad.to(case.x.dtype))
-    start, sums = case.starts()
-    kept = case.empty(b * 4 * case.tiles * -(-length // KEPT), 512)
-    case.launch("scan_states", start, kept)
-    adjoint = None
-    if sums is not None:
-        adjoint = case.empty(*sums.shape[:1], 512)
+    chunks = b * 4 * case.tiles * -(-case.length // CHUNK)
+    kept, walked, start, adjoint = case.empty(chunks, 512), None, None, None
+    if case.segments == 1:
+        case.launch("scan_states", kept)
+    else:  # the states of each segment alone; what the others add to them, the backward adds
+        walked, start, sums = case.empty(chunks, 32), case.empty(case.warps, 512), case.empty(case.warps, 32)
+        case.launch("scan_states_and_ends", start, sums, kept, walked)
+        case.combine(start, sums, reverse=False)
+        adjoint = case.empty(case.warps, 512)
         case.launch("scan_adjoint_ends", grad, adjoint)
         case.combine(adjoint, sums, reverse=True)
     dx = case.x.new_empty(4, *case.x.shape)
     dproj = case.x.new_empty(case.tiles, *case.proj.shape)
-    parts = b * case.segments
-    dA, dweight = case.empty(parts, 4, d, case.states), case.empty(parts, 4, d, case.rank)
-    dbias, dD = case.empty(parts, 4, d), case.empty(parts, 4, d)
-    case.launch("scan_backward", grad, kept, adjoint, dx, dproj, dA, dweight, dbias, dD)
-    return dx.sum(0), dproj.sum(0), dweight.sum(0), dbias.sum(0), dA.sum(0), dD.sum(0)
+    gradients = case.empty(b * case.segments, 4, d, case.states + case.rank + 2)
+    case.launch("scan_backward", grad, kept, walked, start, adjoint, dx, dproj, gradients)
+    dA, dweight, dbias, dD = gradients.sum(0).split([case.states, case.rank, 1, 1], -1)
+    return dx.sum(0), dproj.sum(0), dweight, dbias.squeeze(-1), dA, dD.squeeze(-1)
 
 
 def _aligned(t: Tensor) -> Tensor:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from medmamba.ops.cuda_module import CONV, DTYPES, Kernels, load
 
-STRIP = 8  # positions that a thread does in a row, as in the kernels
-PARTS = 1 << 17  # threads that share the sums over positions, about: enough for a card, few enough to add up
+LONGEST_STRIP = 16  # positions that a thread does in a row
+PARTS = 3 << 15  # threads that share the sums over positions, about: as many as a large card holds at once
 
 
 def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -23,41 +23,51 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def conv_silu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of x, weight and bias."""
-    (b, h, w, d), (x, stride), grad = x.shape, _readable(x), _readable(grad.to(x.dtype).contiguous())[0]
-    strips = b * h * -(-w // STRIP)
-    parts = max(1, min(strips, PARTS // (d // 4)))
+    d, (x, stride), grad = x.shape[3], _readable(x), _readable(grad.to(x.dtype).contiguous())[0]
+    _, strips = _strips(x)
+    parts = max(1, min(strips, PARTS // (d // 2)))
     before, dx = x.new_empty(x.shape), x.new_empty(x.shape)
-    dweight = torch.empty(parts, d, 9, device=x.device)
-    dbias = torch.empty(parts, d, device=x.device)
-    tensors = [grad, x, *_parameters(weight, bias), before, dweight, dbias]
-    _launch("conv_gradients", x, parts, [*tensors, parts, strips, h, w, d, stride])
+    sums = torch.empty(parts, 10, d, device=x.device)
+    tensors = [grad, x, *_parameters(weight, bias), before, sums]
+    _launch("conv_gradients", before, stride, parts, [*tensors, parts, strips])
     _convolve(before, d, weight, bias, dx, adjoint=True)
-    return dx, dweight.sum(0).view(weight.shape).to(weight.dtype), dbias.sum(0).to(bias.dtype)
+    *dweight, dbias = sums.sum(0)
+    return dx, torch.stack(dweight, -1).view(weight.shape).to(weight.dtype), dbias.to(bias.dtype)
 
 
 def _convolve(x: Tensor, stride: int, weight: Tensor, bias: Tensor, y: Tensor, *, adjoint: bool) -> None:
-    b, h, w, d = y.shape
-    strips = b * h * -(-w // STRIP)
-    _launch("conv_forward", x, strips, [x, *_parameters(weight, bias), y, strips, h, w, d, stride, int(adjoint)])
+    _, strips = _strips(y)
+    _launch("conv_forward", y, stride, strips, [x, *_parameters(weight, bias), y, strips, int(adjoint)])
 
 
-def _launch(name: str, x: Tensor, rows: int, values: list[Any]) -> None:
-    """Run a kernel with a thread for each row and every four channels."""
-    kernels: Kernels = load(CONV, (f"-D{DTYPES[x.dtype]}",), x.device.index or 0)
-    kernels.launch(name, (-(-rows * (x.shape[3] // 4) // kernels.threads[name]), 1, 1), values)
+def _launch(name: str, y: Tensor, stride: int, rows: int, values: list[Any]) -> None:
+    """Run a kernel with a thread for each row and every two channels; the sizes of the map come after `values`."""
+    _, h, w, d = y.shape
+    kernels: Kernels = load(CONV, (f"-D{DTYPES[y.dtype]}",), y.device.index or 0)
+    grid = (-(-rows * (d // 2) // kernels.threads[name]), 1, 1)
+    kernels.launch(name, grid, [*values, h, w, d, stride, _strips(y)[0]])
+
+
+def _strips(x: Tensor) -> tuple[int, int]:
+    """How long strips are, about evenly, and how many there are in all."""
+    b, h, w, _ = x.shape
+    in_a_row = -(-w // LONGEST_STRIP)
+    length = -(-w // in_a_row)
+    return length, b * h * -(-w // length)
 
 
 def _parameters(weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-    return weight.detach().float().contiguous(), bias.detach().float().contiguous()
+    """(9, d), so that neighbouring threads read neighbouring weights, and (d,)."""
+    return weight.detach().float().flatten(1).t().contiguous(), bias.detach().float().contiguous()
 
 
 def _readable(x: Tensor) -> tuple[Tensor, int]:
     """A map whose positions lie evenly and whose channels lie side by side, and the distance of two positions."""
     _, h, w, _ = x.shape
     stride = x.stride(2)
-    four = 4 * x.element_size()
+    two = 2 * x.element_size()
     even = x.stride() == (h * w * stride, w * stride, stride, 1)
-    if even and stride * x.element_size() % four == 0 and x.data_ptr() % four == 0:
+    if even and stride * x.element_size() % two == 0 and x.data_ptr() % two == 0:
         return x, stride
     x = x.contiguous()
-    return (x if x.data_ptr() % four == 0 else x.clone()), x.shape[3]
+    return (x if x.data_ptr() % two == 0 else x.clone()), x.shape[3]

@@ -35,8 +35,9 @@ SCAN = Source(
     "cuda_scan.cu",
     (
         ("scan_forward", 32),
-        ("scan_states", 32),
         ("scan_ends", 32),
+        ("scan_states", 32),
+        ("scan_states_and_ends", 32),
         ("scan_adjoint_ends", 32),
         ("scan_combine", 512),
         ("scan_backward", 32),

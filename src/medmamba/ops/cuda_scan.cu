@@ -15,10 +15,10 @@
 #define LN2 0.6931471805599453f
 #define FULL 0xffffffffu
 #define ROW (RANK + 2 * STATES)
-#define FORWARD 16   // tokens of a chunk
-#define BACKWARD 8   // tokens of a chunk, and between two kept states
+#define CHUNK 8      // tokens that are fetched and prepared together, and between two kept states
 #define SUB 2        // of these in registers at once
 #define TILE 512     // states of a warp
+#define SUMS (STATES + RANK + 2)  // gradients of a channel's parameters
 
 #if UNIT == 16
 typedef uint4 Unit;
@@ -33,6 +33,7 @@ typedef unsigned short Unit;
 const int PER_UNIT = UNIT / sizeof(T), UNITS = 32 / PER_UNIT;  // elements of a unit, units of a warp's channels
 const int WORDS = (ROW * sizeof(T) + (sizeof(T) == 2 ? 2 : 0) + 3) / 4;  // that hold a row of proj wherever it begins
 const int STRIDE = WORDS * 4 / sizeof(T);                                // the same in elements
+const int SOME_RANKS = RANK <= 8 ? RANK : 4;                             // that loops over ranks do at once
 
 // log(1 + exp(v)) with a small relative error also where it is tiny: max(v, 0) + log1p(e), e = exp(-|v|), and log1p(e) / e
 // is a minimax polynomial of degree 7 on [0, 1], relative error 3.5e-7
@@ -85,11 +86,10 @@ __device__ __forceinline__ int own_value(int cg) { return 4 * (cg & 1) + 2 * ((c
 
 struct Map {
     const T* x; const T* proj; const float* weight; const float* bias; const float* A; const float* D;
-    int h, w, d, segment;  // tokens of a segment, a multiple of both chunks
+    int h, w, d, segment;  // tokens of a segment, a multiple of CHUNK
 };
 
 // what a warp keeps in shared memory of a chunk
-template <int CHUNK>
 struct __align__(16) Chunk {
     T x[2][CHUNK * 32];  // y or dx replaces it
     unsigned proj[2][CHUNK * WORDS];
@@ -118,7 +118,6 @@ struct Part {
 };
 
 // the warp's channels of a chunk of a map; lane t of every CHUNK knows the place of step t
-template <int CHUNK>
 __device__ __forceinline__ void fetch_rows(const Map& m, const Part& p, T* to, const T* from, int place, int steps) {
     int unit = p.lane % UNITS, first = p.lane / UNITS, offset = place * m.d;
     bool inside = p.c0 + unit * PER_UNIT < m.d;
@@ -131,7 +130,6 @@ __device__ __forceinline__ void fetch_rows(const Map& m, const Part& p, T* to, c
     }
 }
 
-template <int CHUNK>
 __device__ __forceinline__ void write_rows(const Map& m, const Part& p, T* to, const T* from, int place, int steps) {
     int unit = p.lane % UNITS, first = p.lane / UNITS, offset = place * m.d;
     bool inside = p.c0 + unit * PER_UNIT < m.d;
@@ -145,7 +143,6 @@ __device__ __forceinline__ void write_rows(const Map& m, const Part& p, T* to, c
 }
 
 // past the end, the first place's proj stands in: x and the gradient are zero there, which makes it harmless
-template <int CHUNK>
 __device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned* to, int place) {
     int words = ((ROW + p.off) * sizeof(T) + 3) / 4;
     unsigned offset = (unsigned)place * (unsigned)(4 * ROW * sizeof(T) / 4);
@@ -164,7 +161,6 @@ __device__ __forceinline__ void fetch_proj(const Map& m, const Part& p, unsigned
     const float name[4] = {name##_four.x, name##_four.y, name##_four.z, name##_four.w}
 
 // B, C and the low-rank step of a chunk as floats, from rows of proj: (CHUNK, 32) and (RANK, CHUNK)
-template <int CHUNK>
 __device__ __forceinline__ void convert(const Part& p, const unsigned* proj, float* bc, float* low) {
     const T* rows = (const T*)proj + p.off;
     int column = p.lane < 16 ? RANK + p.lane : RANK + STATES + p.lane - 16;
@@ -181,11 +177,10 @@ __device__ __forceinline__ void convert(const Part& p, const unsigned* proj, flo
 }
 
 // the next four steps of the channel c0 + lane, from the first of them in `low`
-template <int CHUNK>
 __device__ __forceinline__ void four_steps(const float* weight, const float* low, float bias, int lane, float* dt) {
 #pragma unroll
     for (int i = 0; i < 4; i++) dt[i] = bias;
-#pragma unroll 4
+#pragma unroll SOME_RANKS
     for (int r = 0; r < RANK; r++) {
         float w = weight[r * 32 + lane];
         LOAD4(four, low + r * CHUNK);
@@ -197,13 +192,12 @@ __device__ __forceinline__ void four_steps(const float* weight, const float* low
 }
 
 // all that a chunk needs before its first step
-template <int CHUNK>
-__device__ __forceinline__ void prepare(const Part& p, Chunk<CHUNK>& s, int buffer, float bias) {
-    convert<CHUNK>(p, s.proj[buffer], s.bc, s.low);
+__device__ __forceinline__ void prepare(const Part& p, Chunk& s, int buffer, float bias) {
+    convert(p, s.proj[buffer], s.bc, s.low);
 #pragma unroll
     for (int t4 = 0; t4 < CHUNK; t4 += 4) {
         float dt[4];
-        four_steps<CHUNK>(s.weight, s.low + t4, bias, p.lane, dt);
+        four_steps(s.weight, s.low + t4, bias, p.lane, dt);
 #pragma unroll
         for (int i = 0; i < 4; i++) {
             int cell = (t4 + i) * 32 + p.lane;
@@ -261,63 +255,69 @@ __device__ __forceinline__ void advance(float* state, const float* rate, const f
 
 extern __shared__ float4 shared_memory[];
 
-enum Mode { Y, KEPT, ENDS };
+enum Mode { Y, ENDS, KEPT, KEPT_AND_ENDS };
+
+// Y: y of every direction (4, b, l, d). KEPT: the state before every CHUNK steps, a tile each, and with ENDS the sums of the
+// steps from the segment's beginning to there, 32 each. ENDS: the state after a segment, and the sums of all its steps.
+struct Results { T* y; float *ends, *sums, *kept, *walked; };
 
 // of three chunks: the one that is scanned, the next one, which is prepared meanwhile, and the one on its way
 struct __align__(16) Pipeline {
-    T x[3][FORWARD * 32];  // y replaces it
-    __align__(16) unsigned proj[FORWARD * WORDS];
-    __align__(16) float bc[2][FORWARD * 32];
-    float dt[2][FORWARD * 32], u[2][FORWARD * 32];
-    float low[RANK * FORWARD];
+    T x[3][CHUNK * 32];  // y replaces it
+    __align__(16) unsigned proj[CHUNK * WORDS];
+    __align__(16) float bc[2][CHUNK * 32];
+    float dt[2][CHUNK * 32], u[2][CHUNK * 32];
+    float low[RANK * CHUNK];
     float weight[RANK * 32];
 };
 
-// begins to fetch a chunk, if there is one of this number; the place of its step lane % FORWARD
+// begins to fetch a chunk, if there is one of this number; the place of its step lane % CHUNK
 __device__ __forceinline__ int fetch_chunk(const Map& m, const Part& p, T* x, unsigned* proj, int chunk, int chunks) {
-    int first = p.first + chunk * FORWARD, t = first + p.lane % FORWARD, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
+    int first = p.first + chunk * CHUNK, t = first + p.lane % CHUNK, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
     if (chunk < chunks) {
-        fetch_rows<FORWARD>(m, p, x, m.x, place, p.last - first);
-        fetch_proj<FORWARD>(m, p, proj, place);
+        fetch_rows(m, p, x, m.x, place, p.last - first);
+        fetch_proj(m, p, proj, place);
     }
     end_of_fetch();
     return place;
 }
 
-// Scan a segment from the state `start`, or from zero where that is null. Y: y of every direction (4, b, l, d). KEPT: the
-// state before every BACKWARD steps, a tile each. ENDS: the state after the segment, and the sums of its steps.
+// Scan a segment from the state `start`, or from zero where that is null.
 // The steps' sizes of the next chunk are computed among the steps of this one, whose latencies they fill; before the first
 // chunk and after the last one, the other half works on what is left in memory, for nothing.
 template <Mode MODE>
-__device__ __forceinline__ void scan(const Map& m, const float* start, T* y, float* states, float* sums) {
+__device__ __forceinline__ void scan(const Map& m, const float* start, const Results& to) {
+    const bool ends = MODE == ENDS || MODE == KEPT_AND_ENDS, keeps = MODE == KEPT || MODE == KEPT_AND_ENDS;
     Part p(m);
     Pipeline& s = *(Pipeline*)shared_memory;
     float rate[16], state[16] = {}, bias = load_step(m, p, s.weight), sum = 0.f;
     load_rates(m, p, rate);
     float skip = MODE == Y && p.c0 + p.own < m.d ? m.D[p.k * m.d + p.c0 + p.own] : 0.f;
-    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
-    long kept = ((p.image / p.length * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD);
+    int chunks = (p.last - p.first + CHUNK - 1) / CHUNK;
+    long number = ((p.image / p.length * 4 + p.k) * p.tiles() + p.tile) * ((p.length + CHUNK - 1) / CHUNK);
     T *x = s.x[2], *next_x = s.x[0], *far_x = s.x[1];
     int place = 0, next_place = fetch_chunk(m, p, next_x, s.proj, 0, chunks);
     for (int chunk = -1; chunk < chunks; chunk++) {
         wait_for_fetch<0>();
-        int buffer = chunk & 1, first = p.first + chunk * FORWARD, steps = chunk < 0 ? FORWARD : min(FORWARD, p.last - first);
+        int buffer = chunk & 1, first = p.first + chunk * CHUNK, steps = chunk < 0 ? CHUNK : min(CHUNK, p.last - first);
         const float *bc = s.bc[buffer], *dt = s.dt[buffer], *u = s.u[buffer];
-        convert<FORWARD>(p, s.proj, s.bc[buffer ^ 1], s.low);
+        convert(p, s.proj, s.bc[buffer ^ 1], s.low);
         int far_place = fetch_chunk(m, p, far_x, s.proj, chunk + 2, chunks);
 #pragma unroll 1
         for (int t4 = 0; t4 < steps; t4 += 4) {
-            if (MODE == KEPT && t4 % BACKWARD == 0 && chunk >= 0)
-                store_tile(states + (kept + (first + t4) / BACKWARD) * TILE, state, p.lane);
+            if (keeps && t4 == 0 && chunk >= 0) {
+                store_tile(to.kept + (number + first / CHUNK) * TILE, state, p.lane);
+                if (ends) to.walked[(number + first / CHUNK) * 32 + p.lane] = sum;
+            }
             float next_dt[4], next_u[4], out[4];  // stored at the end: stores would keep the loads of later steps behind them
-            four_steps<FORWARD>(s.weight, s.low + t4, bias, p.lane, next_dt);
+            four_steps(s.weight, s.low + t4, bias, p.lane, next_dt);
 #pragma unroll
             for (int i = 0; i < 4; i++) next_u[i] = next_dt[i] * value(next_x[(t4 + i) * 32 + p.lane]);
 #pragma unroll
             for (int i = 0; i < 4; i++) {
                 int t = t4 + i;
                 advance<false>(state, rate, bc + t * 32 + p.sg * 4, dt + t * 32 + p.cg * 4, u + t * 32 + p.cg * 4, nullptr, nullptr);
-                if (MODE == ENDS) sum += dt[t * 32 + p.lane];
+                if (ends) sum += dt[t * 32 + p.lane];
                 if (MODE == Y) {
                     LOAD4(C, bc + t * 32 + 16 + p.sg * 4);
                     float part[4];
@@ -342,16 +342,16 @@ __device__ __forceinline__ void scan(const Map& m, const float* start, T* y, flo
             sum = 0.f;
         } else if (MODE == Y) {
             __syncwarp();
-            write_rows<FORWARD>(m, p, y, x, place, steps);
+            write_rows(m, p, to.y, x, place, steps);
             __syncwarp();
         }
         T* free_x = x;
         x = next_x, next_x = far_x, far_x = free_x;
         place = next_place, next_place = far_place;
     }
-    if (MODE == ENDS) {
-        store_tile(states + p.number() * TILE, state, p.lane);
-        sums[p.number() * 32 + p.lane] = sum;
+    if (ends) {
+        store_tile(to.ends + p.number() * TILE, state, p.lane);
+        to.sums[p.number() * 32 + p.lane] = sum;
     }
 }
 
@@ -359,36 +359,39 @@ __device__ __forceinline__ void scan(const Map& m, const float* start, T* y, flo
 #define SIZES int h, int w, int d, int segment
 #define THE_MAP {x, proj, weight, bias, A, D, h, w, d, segment}
 
-extern "C" __global__ void scan_forward(MAP, const float* start, T* y, SIZES) { scan<Y>(THE_MAP, start, y, nullptr, nullptr); }
-extern "C" __global__ void scan_states(MAP, const float* start, float* kept, SIZES) { scan<KEPT>(THE_MAP, start, nullptr, kept, nullptr); }
-extern "C" __global__ void scan_ends(MAP, float* ends, float* sums, SIZES) { scan<ENDS>(THE_MAP, nullptr, nullptr, ends, sums); }
+extern "C" __global__ void scan_forward(MAP, const float* start, T* y, SIZES) { scan<Y>(THE_MAP, start, {y}); }
+extern "C" __global__ void scan_ends(MAP, float* ends, float* sums, SIZES) { scan<ENDS>(THE_MAP, nullptr, {nullptr, ends, sums}); }
+extern "C" __global__ void scan_states(MAP, float* kept, SIZES) { scan<KEPT>(THE_MAP, nullptr, {nullptr, nullptr, nullptr, kept}); }
+extern "C" __global__ void scan_states_and_ends(MAP, float* ends, float* sums, float* kept, float* walked, SIZES) {
+    scan<KEPT_AND_ENDS>(THE_MAP, nullptr, {nullptr, ends, sums, kept, walked});
+}
 
 // the gradient of the state before a segment, if that of the state after it were zero
 extern "C" __global__ void scan_adjoint_ends(MAP, const T* grad, float* ends, SIZES) {
     Map m = THE_MAP;
     Part p(m);
-    Chunk<FORWARD>& s = *(Chunk<FORWARD>*)shared_memory;
+    Chunk& s = *(Chunk*)shared_memory;
     float rate[16], g[16] = {}, step_bias = load_step(m, p, s.weight);
     load_rates(m, p, rate);
-    int chunks = (p.last - p.first + FORWARD - 1) / FORWARD;
+    int chunks = (p.last - p.first + CHUNK - 1) / CHUNK;
     for (int chunk = chunks; chunk >= 0; chunk--) {
         __syncwarp();
-        int next = p.first + (chunk - 1) * FORWARD, buffer = chunk & 1;
+        int next = p.first + (chunk - 1) * CHUNK, buffer = chunk & 1;
         if (chunk > 0) {
-            int t = next + p.lane % FORWARD, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
-            fetch_rows<FORWARD>(m, p, s.x[buffer ^ 1], grad, place, p.last - next);
-            fetch_proj<FORWARD>(m, p, s.proj[buffer ^ 1], place);
+            int t = next + p.lane % CHUNK, place = t < p.last ? position(t, p.k, m.h, m.w) : 0;
+            fetch_rows(m, p, s.x[buffer ^ 1], grad, place, p.last - next);
+            fetch_proj(m, p, s.proj[buffer ^ 1], place);
         }
         end_of_fetch();
         if (chunk == chunks) continue;
         wait_for_fetch<1>();
         prepare(p, s, buffer, step_bias);
 #pragma unroll 4
-        for (int t = FORWARD - 1; t >= 0; t--) {
+        for (int t = CHUNK - 1; t >= 0; t--) {
             LOAD4(C, s.bc + t * 32 + 16 + p.sg * 4);
             LOAD4(dt, s.dt + t * 32 + p.cg * 4);
             float dy[4];
-            load_four(dy, s.x[buffer] + t * 32 + p.cg * 4);
+            load_pack<4>(dy, s.x[buffer] + t * 32 + p.cg * 4);
 #pragma unroll
             for (int e = 0; e < 16; e++) g[e] = (g[e] + C[e % 4] * dy[e / 4]) * exp2_(dt[e / 4] * rate[e]);
         }
@@ -412,16 +415,17 @@ extern "C" __global__ void scan_combine(const float* A, const float* sums, float
     }
 }
 
-struct __align__(16) BackwardChunk : Chunk<BACKWARD> {
-    T grad[2][BACKWARD * 32];
-    __align__(16) float border[BACKWARD / SUB][TILE];  // the state before its first, second ... SUB steps
+struct __align__(16) BackwardChunk : Chunk {
+    T grad[2][CHUNK * 32];
+    __align__(16) float border[CHUNK / SUB][TILE];  // the state before its first, second ... SUB steps
+    float walked[32];
     float dweight[RANK * 32];
 };
 
-// dx (4, b, l, d); dproj (tiles, b, l, 4, ROW); sums over a segment: dA (b segments, 4, d, STATES), dweight (b segments, 4, d,
-// RANK), dbias and dD (b segments, 4, d). The lane's own channel is `own` of its warp in the scan, `lane` in `prepare`.
+// dx (4, b, l, d); dproj (tiles, b, l, 4, ROW); sums over a segment (b segments, 4, d, SUMS), of a channel those for A, the
+// step's weights, its bias and D. The lane's own channel is `own` of its warp in the scan, `lane` in `prepare`.
 extern "C" __global__ void __launch_bounds__(32, 12)
-scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx, T* dproj, float* dA, float* dweight, float* dbias, float* dD, SIZES) {
+scan_backward(MAP, const T* grad, const float* kept, const float* walked, const float* start, const float* adjoint, T* dx, T* dproj, float* sums, SIZES) {
     Map m = THE_MAP;
     Part p(m);
     BackwardChunk& s = *(BackwardChunk*)shared_memory;
@@ -433,29 +437,38 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
     load_rates(m, p, rate);
     if (adjoint) load_tile(g, adjoint + p.number() * TILE, p.lane);
     for (int r = 0; r < RANK; r++) s.dweight[r * 32 + p.lane] = 0.f;
-    kept += (((p.image / p.length) * 4 + p.k) * p.tiles() + p.tile) * ((p.length + BACKWARD - 1) / BACKWARD) * TILE;
+    long first_kept = ((p.image / p.length * 4 + p.k) * p.tiles() + p.tile) * ((p.length + CHUNK - 1) / CHUNK);
+    kept += first_kept * TILE, walked += start ? first_kept * 32 : 0;
     T* out = dproj + (p.tile * p.images + p.image) * 4 * ROW + p.k * ROW;
-    int chunks = (p.last - p.first + BACKWARD - 1) / BACKWARD, place = 0;
+    int chunks = (p.last - p.first + CHUNK - 1) / CHUNK, place = 0;
     for (int chunk = chunks; chunk >= 0; chunk--) {
         __syncwarp();
-        int next = p.first + (chunk - 1) * BACKWARD, buffer = chunk & 1, here = place;
+        int next = p.first + (chunk - 1) * CHUNK, buffer = chunk & 1, here = place;
         if (chunk > 0) {
-            int t = next + p.lane % BACKWARD;
+            int t = next + p.lane % CHUNK;
             place = t < p.last ? position(t, p.k, h, w) : 0;
-            fetch_rows<BACKWARD>(m, p, s.x[buffer ^ 1], x, place, p.last - next);
-            fetch_rows<BACKWARD>(m, p, s.grad[buffer ^ 1], grad, place, p.last - next);
-            fetch_proj<BACKWARD>(m, p, s.proj[buffer ^ 1], place);
+            fetch_rows(m, p, s.x[buffer ^ 1], x, place, p.last - next);
+            fetch_rows(m, p, s.grad[buffer ^ 1], grad, place, p.last - next);
+            fetch_proj(m, p, s.proj[buffer ^ 1], place);
         }
         end_of_fetch();
         if (chunk < chunks) {
             wait_for_fetch<1>();
-            int steps = min(BACKWARD, p.last - next - BACKWARD);
+            int steps = min(CHUNK, p.last - next - CHUNK);
             unsigned row = (unsigned)here * (4 * ROW);
             prepare(p, s, buffer, step_bias);
             float state[16];
             load_tile(state, s.border[0], p.lane);
+            if (start) {  // it was kept by a scan of the segment from zero; what came before it adds the rest
+                LOAD4(steps_before, s.walked + p.cg * 4);
+                float first[16];
+                load_tile(first, start + p.number() * TILE, p.lane);
+#pragma unroll
+                for (int e = 0; e < 16; e++) state[e] += first[e] * exp2_(steps_before[e / 4] * rate[e]);
+                store_tile(s.border[0], state, p.lane);
+            }
 #pragma unroll 1
-            for (int sub = 1; sub < BACKWARD / SUB; sub++) {
+            for (int sub = 1; sub < CHUNK / SUB; sub++) {
 #pragma unroll
                 for (int i = 0; i < SUB; i++) {
                     int t = (sub - 1) * SUB + i;
@@ -464,7 +477,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
                 store_tile(s.border[sub], state, p.lane);
             }
 #pragma unroll 1
-            for (int sub = BACKWARD / SUB - 1; sub >= 0; sub--) {
+            for (int sub = CHUNK / SUB - 1; sub >= 0; sub--) {
                 float before[SUB][16], decay[SUB][16], raw[SUB], own_dx[SUB];
                 load_tile(state, s.border[sub], p.lane);
 #pragma unroll
@@ -480,7 +493,7 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
                     LOAD4(dt, s.dt + t * 32 + p.cg * 4);
                     LOAD4(u, s.u + t * 32 + p.cg * 4);
                     float dy[4];
-                    load_four(dy, s.grad[buffer] + t * 32 + p.cg * 4);
+                    load_pack<4>(dy, s.grad[buffer] + t * 32 + p.cg * 4);
                     if (i == 0) load_tile(before[0], s.border[sub], p.lane);  // again, to spare the registers
                     float dbc[8] = {}, du[4] = {}, dstep[4] = {};
 #pragma unroll
@@ -516,14 +529,14 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
                 }
             }
             __syncwarp();
-            write_rows<BACKWARD>(m, p, dx, s.x[buffer], here, steps);
+            write_rows(m, p, dx, s.x[buffer], here, steps);
             // the low-rank step's gradient: four lanes share a step's channels; each starts at another channel, so that no
             // two read one bank of shared memory
             float raws[8];
             int t = p.lane % 8, quarter = p.lane / 8;
 #pragma unroll
             for (int i = 0; i < 8; i++) raws[i] = s.dt[t * 32 + quarter * 8 + (i + t) % 8];
-#pragma unroll 4
+#pragma unroll SOME_RANKS
             for (int r = 0; r < RANK; r++) {
                 float sum = 0.f;
 #pragma unroll
@@ -534,30 +547,35 @@ scan_backward(MAP, const T* grad, const float* kept, const float* adjoint, T* dx
             }
 #pragma unroll
             for (int i = 0; i < 8; i++) raws[i] = s.dt[i * 32 + p.lane];
-#pragma unroll 4
+#pragma unroll SOME_RANKS
             for (int r = 0; r < RANK; r++) {
                 float sum = s.dweight[r * 32 + p.lane];
 #pragma unroll
-                for (int i = 0; i < 8; i++) sum += raws[i] * s.low[r * BACKWARD + i];
+                for (int i = 0; i < 8; i++) sum += raws[i] * s.low[r * CHUNK + i];
                 s.dweight[r * 32 + p.lane] = sum;
             }
         }
-        if (chunk > 0)  // the state before the next chunk, now that the place where it goes is free
+        if (chunk > 0) {  // the state before the next chunk, now that the place where it goes is free
+            if (start) fetch<4>(s.walked + p.lane, walked + (long)(next / CHUNK) * 32 + p.lane, true);
 #pragma unroll
             for (int j = 0; j < 4; j++)
-                fetch<16>(s.border[0] + (j * 32 + p.lane) * 4, kept + (long)(next / BACKWARD) * TILE + (j * 32 + p.lane) * 4, true);
+                fetch<16>(s.border[0] + (j * 32 + p.lane) * 4, kept + (long)(next / CHUNK) * TILE + (j * 32 + p.lane) * 4, true);
+        }
         end_of_fetch();
     }
-    long row = ((long)blockIdx.z * 4 + p.k) * d;
+    sums += ((long)blockIdx.z * 4 + p.k) * d * SUMS;
 #pragma unroll
     for (int e = 0; e < 16; e++) {
         int c = p.c0 + p.cg * 4 + e / 4, n = p.sg * 4 + e % 4;
-        if (c < d && n < STATES) dA[(row + c) * STATES + n] = drate[e];
+        if (c < d && n < STATES) sums[c * SUMS + n] = drate[e];
     }
-    if (there) { dbias[row + p.c0 + p.own] = dshift; dD[row + p.c0 + p.own] = dskip; }
     if (p.c0 + p.lane < d)
-        for (int r = 0; r < RANK; r++) dweight[(row + p.c0 + p.lane) * RANK + r] = s.dweight[r * 32 + p.lane];
+        for (int r = 0; r < RANK; r++) sums[(p.c0 + p.lane) * SUMS + STATES + r] = s.dweight[r * 32 + p.lane];
+    if (there) {
+        sums[(p.c0 + p.own) * SUMS + STATES + RANK] = dshift;
+        sums[(p.c0 + p.own) * SUMS + STATES + RANK + 1] = dskip;
+    }
 }
 
 // bytes of shared memory that a block needs, for the kernels in the order of `medmamba.ops.cuda_module.SCAN`
-extern "C" __device__ const int shared_bytes[6] = {sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), 0, sizeof(BackwardChunk)};
+extern "C" __device__ const int shared_bytes[7] = {sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), sizeof(Pipeline), sizeof(Chunk), 0, sizeof(BackwardChunk)};

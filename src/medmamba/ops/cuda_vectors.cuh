@@ -1,22 +1,19 @@
-// Four neighbouring values at once.
+// N neighbouring values at once.
 
-struct __align__(8) Four16 { T v[4]; };
+template <int N>
+struct __align__(N * sizeof(T)) Pack { T v[N]; };
 
-__device__ __forceinline__ void load_four(float* to, const T* from) {
-    if (sizeof(T) == 4) *(float4*)to = *(const float4*)from;
-    else {
-        Four16 four = *(const Four16*)from;
+template <int N>
+__device__ __forceinline__ void load_pack(float* to, const T* from) {
+    Pack<N> pack = *(const Pack<N>*)from;
 #pragma unroll
-        for (int i = 0; i < 4; i++) to[i] = value(four.v[i]);
-    }
+    for (int i = 0; i < N; i++) to[i] = value(pack.v[i]);
 }
 
-__device__ __forceinline__ void store_four(T* to, const float* from) {
-    if (sizeof(T) == 4) *(float4*)to = *(const float4*)from;
-    else {
-        Four16 four;
+template <int N>
+__device__ __forceinline__ void store_pack(T* to, const float* from) {
+    Pack<N> pack;
 #pragma unroll
-        for (int i = 0; i < 4; i++) store(&four.v[i], from[i]);
-        *(Four16*)to = four;
-    }
+    for (int i = 0; i < N; i++) store(&pack.v[i], from[i]);
+    *(Pack<N>*)to = pack;
 }

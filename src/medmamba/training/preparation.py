@@ -15,6 +15,7 @@ from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.device import settle
 from medmamba.errors import InputError
+from medmamba.network import mend_inductor
 from medmamba.training.batchnorm import synchronise
 from medmamba.training.config import TrainConfig
 from medmamba.training.limits import checkpoint_activations
@@ -116,6 +117,7 @@ def prepare(
         net = synchronise(net, device.type)
     module = Trainee(net, recipe=recipe, task=bundle.task, preprocessing=shape, order=order, seed=config.seed)
     if config.compile:
+        mend_inductor()
         # in place, so that the names of tensors stay; batches have few different sizes, and a graph for each is faster
         # than one for all
         net.compile(backend=COMPILER, dynamic=False)
