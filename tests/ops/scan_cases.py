@@ -21,6 +21,11 @@ def cross_scan_case(b=2, h=3, w=5, d=8, n=4, r=2, dtype=torch.float64, seed=0) -
     return {name: t.to(dtype) for name, t in case.items()}
 
 
+def operands(case: dict[str, Tensor]) -> list[Tensor]:
+    """A case as the operator of the cross-scan takes it, with x as a sequence; leaves that want gradients."""
+    return [(t.flatten(1, 2) if name == "x" else t).detach().requires_grad_() for name, t in case.items()]
+
+
 def selective_scan_case(b=2, g=2, d=3, n=4, length=9, dtype=torch.float64, seed=0) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(seed)
 

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 import torch
-from scan_cases import cross_scan_case, relative_error, selective_scan_case, with_gradients
+from scan_cases import cross_scan_case, operands, relative_error, selective_scan_case, with_gradients
 from torch.utils.flop_counter import FlopCounterMode
 
 from medmamba.ops import cross_scan, reference, selective_scan
@@ -130,8 +130,7 @@ def test_gradcheck_of_the_cross_scan(backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_opcheck(backend):
-    two = [t.requires_grad_() for t in cross_scan_case().values()]
-    torch.library.opcheck(torch.ops.medmamba.cross_scan.default, (*two, backend))
+    torch.library.opcheck(torch.ops.medmamba.cross_scan.default, (*operands(cross_scan_case()), backend))
     one = [t.requires_grad_() for t in selective_scan_case().values()]
     torch.library.opcheck(torch.ops.medmamba.selective_scan.default, (*one, backend))
     torch.library.opcheck(torch.ops.medmamba.selective_scan.default, (*one[:5], None, None, backend))

@@ -46,7 +46,9 @@ def complexity(model: nn.Module, image_size: tuple[int, int], channels: int) -> 
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "macs_conv_linear": sum(macs),
         "flops_total": int(counter.get_total_flops()),
-        "flops_scan": sum(int(flops) for name, flops in by_operator.items() if name.startswith("medmamba.") and "scan" in name),
+        "flops_scan": sum(
+            int(flops) for name, flops in by_operator.items() if name.startswith("medmamba.") and "scan" in name
+        ),
         "image_size": list(image_size),
         "channels": channels,
         "convention": CONVENTION,

@@ -107,9 +107,7 @@ def _conv_silu(x: Tensor, weight: Tensor, bias: Tensor, h: int) -> Tensor:
 
 
 @torch.library.impl("medmamba::conv_silu_backward", "default")
-def _conv_silu_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, h: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _conv_silu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor, h: int) -> tuple[Tensor, Tensor, Tensor]:
     with torch.autocast(x.device.type, enabled=False):
         run = plain_backward if x.device.type != "cuda" else _function("conv_silu_backward", plain_backward)
         dx, dweight, dbias = run(grad.unflatten(1, (h, -1)), x.unflatten(1, (h, -1)), weight, bias)

@@ -76,8 +76,8 @@ def _check(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tenso
 
 # `torch.library.custom_op` would do the same, but its first call imports torch._dynamo, which delays `predict`.
 #
-# To the operators maps are sequences, (b, h w, d): what has four dimensions in a graph with convolutions the compiler
-# takes for (b, c, h, w) and lays out channels-last, which is the worst order there is for (b, h, w, d). proj tells h and w.
+# To the operators maps are sequences, (b, h w, d), and proj tells h and w: what has four dimensions in a graph with
+# convolutions inductor takes for (b, c, h, w) and lays out channels-last, the worst order there is for (b, h, w, d).
 ARGUMENTS = "Tensor x, Tensor proj, Tensor dt_weight, Tensor dt_bias, Tensor A, Tensor D, str backend"
 torch.library.define("medmamba::cross_scan", f"({ARGUMENTS}) -> Tensor")
 torch.library.define("medmamba::cross_scan_backward", f"(Tensor grad, {ARGUMENTS}) -> ({', '.join(['Tensor'] * 6)})")
