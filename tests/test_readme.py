@@ -60,16 +60,34 @@ def test_links_lead_somewhere():
 
 
 def test_the_table_of_results_is_what_the_command_wrote():
-    path = ROOT / "benchmarks" / "small_data.py"
-    spec = importlib.util.spec_from_file_location("small_data", path)
-    small_data = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(small_data)
+    small_data = script("small_data")
     results = json.loads(small_data.RESULTS.read_text())
     assert small_data.table(results) in README
     for result in results.values():
         assert {run["seed"] for run in result["runs"]} == {0, 1, 2}
         assert result["commit"]
         assert "-dirty" not in result["commit"]
+
+
+def test_the_tables_of_speeds_are_what_the_benchmark_wrote():
+    tables = script("gpu_tables")
+    assert tables.models() in README
+    page = (ROOT / "docs" / "explain" / "scan.md").read_text()
+    assert tables.large() in page
+    assert tables.scans() in page
+    for name in ("gpu", "gpu-1024", "gpu-base16", "gpu-scan"):
+        report = tables.load(name)
+        assert report["complete"]
+        assert report["commit"]
+        assert not report["changed"]
+
+
+def script(name):
+    """A module of `benchmarks`."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def test_models_in_the_documents_have_their_parameters():
