@@ -2,9 +2,9 @@
 
     python benchmarks/gpu_tables.py
 
-Prints the table of models, for the README, from results/gpu.json (`medmamba benchmark --models convnext_tiny medmamba_tiny
---modes eager compile compile+graph --seconds 0.5 --out FILE`), that of large inputs from gpu.json, gpu-1024.json and
-gpu-base16.json, and that of the scan, for docs/explain/scan.md, from gpu-scan.json (`--op`).
+For the README that of models, from results/gpu.json (`medmamba benchmark --seconds 0.5 --models convnext_tiny
+medmamba_tiny --modes eager compile compile+graph --out FILE`); for docs/explain/scan.md that of the scan, from
+gpu-scan.json (`--op`), and that of large inputs, from gpu.json, gpu-1024.json and gpu-base16.json.
 """
 
 from __future__ import annotations

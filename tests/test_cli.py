@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -101,6 +102,21 @@ def test_predict_writes_a_file_or_json(run, pictures, tmp_path, capsys):
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 6
     assert main(["predict", str(run), str(pictures), "--json"]) == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
+
+
+@pytest.mark.parametrize(("rank", "seen"), [("0", ["as it goes", "look out"]), ("1", ["look out"])])
+def test_of_several_processes_one_reports(monkeypatch, capsys, rank, seen):
+    class Verb:
+        def run(self):
+            logger = logging.getLogger("medmamba.training.run")
+            logger.info("as it goes")
+            logger.warning("look out")
+            return 0
+
+    monkeypatch.setenv("LOCAL_RANK", rank)
+    monkeypatch.setattr("medmamba.cli.parse", lambda arguments: Verb())
+    assert main([]) == 0
+    assert capsys.readouterr().err.splitlines() == seen
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def main(out: str, options: str, die_after: str = "") -> None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     Keeper.save = save_and_die  # type: ignore[method-assign]
-    fit(make_data(21, 21), out=out, config=SHORT, **json.loads(options))
+    chosen = json.loads(options)
+    fit(make_data(chosen.pop("images", 21), 21), out=out, config=SHORT, **chosen)
 
 
 if __name__ == "__main__":

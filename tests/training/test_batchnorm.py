@@ -5,7 +5,8 @@ import torch
 from timm.layers import BatchNormAct2d
 from torch import nn
 
-from medmamba.training.batchnorm import SharedBatchNorm, synchronise
+from medmamba.training import batchnorm
+from medmamba.training.batchnorm import SharedBatchNorm, average_running_statistics, synchronise
 
 LAYERS = {
     "2d": lambda: nn.BatchNorm2d(3),
@@ -44,3 +45,22 @@ def test_names_of_a_models_tensors_stay() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.ReLU())
     names = list(model.state_dict())
     assert list(synchronise(model, "cpu").state_dict()) == names
+
+
+def test_running_statistics_become_those_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine, other = (nn.Sequential(nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1), BatchNormAct2d(4)) for _ in range(2))
+    for model in (mine, other):
+        model(torch.randn(6, 3, 4, 4))
+    layers = [[model[i] for i in (0, 2)] for model in (mine, other)]
+    expected = {
+        name: [(one + two) / 2 for one, two in zip(*([getattr(m, name) for m in part] for part in layers), strict=True)]
+        for name in ("running_mean", "running_var")
+    }
+    theirs = torch.cat([t for layer in layers[1] for t in (layer.running_mean, layer.running_var)])
+    monkeypatch.setattr(batchnorm.dist, "all_reduce", lambda t: t.add_(theirs))
+    monkeypatch.setattr(batchnorm.dist, "get_world_size", lambda: 2)
+    average_running_statistics(mine)
+    for name, values in expected.items():
+        for layer, value in zip(layers[0], values, strict=True):
+            torch.testing.assert_close(getattr(layer, name), value)
+    average_running_statistics(synchronise(nn.BatchNorm2d(3), "cpu"))  # nothing to do, and so no exchange

@@ -104,6 +104,21 @@ def test_f031_two_processes_evaluate_twenty_one_images_as_one_does(tmp_path: Pat
 
 
 @pytest.mark.slow
+def test_f031_two_processes_with_large_shares_normalise_their_own_images(tmp_path: Path) -> None:
+    """What they validate with, and what is kept, has the average of both."""
+    options = {"images": 128, "batch_size": 64, "lr": 1e-9, "epochs": 1, "augment": "none", "precision": "64"}
+    small, large = (finish(tmp_path / str(size), devices=2, **options | {"batch_size": size}) for size in (62, 64))
+    assert "batch normalisation over all processes" in (small / "log.txt").read_text()
+    assert "batch normalisation over all processes" not in (large / "log.txt").read_text()
+    alone = read_weights(finish(tmp_path / "alone", **options))
+    weights = read_weights(large)
+    # the input of the first layer is the same for all; what comes to the later ones was normalised by parts
+    first, later = "conv1.1.running_mean", "layer4.0.bn2.running_mean"
+    torch.testing.assert_close(weights[first], alone[first], rtol=1e-6, atol=1e-8)
+    assert (weights[later] - alone[later]).norm() > 1e-4 * alone[later].norm()
+
+
+@pytest.mark.slow
 def test_f031_two_processes_accumulate(tmp_path: Path) -> None:
     """Two parts in each of two processes: the left-over of 21 images, 5, is too small for four and joins the 16."""
     run = finish(tmp_path / "run", devices=2, accumulate=2, batch_size=16, model="medmamba_nano")

@@ -13,7 +13,7 @@ from typing import Any
 
 import tyro
 
-from medmamba.cli.console import LogHandler
+from medmamba.cli.console import LogHandler, is_first_process
 from medmamba.cli.verbs import VERBS
 from medmamba.errors import InputError
 from medmamba.training.config import TrainingError
@@ -28,6 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     package = logging.getLogger("medmamba")
     package.setLevel(logging.INFO)
     package.addHandler(handler := LogHandler())
+    handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     try:
         return parse(arguments).run()
     except InputError as reason:

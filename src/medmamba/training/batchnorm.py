@@ -1,4 +1,9 @@
-"""Batch normalisation over the images of all processes, so that their number does not change the model."""
+"""Batch normalisation where several processes share a batch.
+
+Where each has few of its images, statistics are those of the whole batch, so that the number of processes does not
+change the model. That costs two exchanges for every layer and step. From `LARGE_SHARE` images on, each process
+normalises its own, as usual for large batches, and only the running statistics are averaged before they are used.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+
+LARGE_SHARE = 32  # images of a process whose statistics are as good as those of all
 
 
 def synchronise(model: nn.Module, device_type: str) -> nn.Module:
@@ -77,6 +84,20 @@ class _AllSum(torch.autograd.Function):
         gradient = gradient.contiguous().clone()
         dist.all_reduce(gradient)
         return gradient
+
+
+@torch.no_grad()
+def average_running_statistics(model: nn.Module) -> None:
+    """Give all processes the mean of their running statistics, of layers that are not synchronised."""
+    layers = [m for m in model.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    own = [m for m in layers if not isinstance(m, (SharedBatchNorm, nn.SyncBatchNorm))]
+    statistics = [t for m in own for t in (m.running_mean, m.running_var) if t is not None]
+    if not statistics:
+        return
+    mean = torch.cat(statistics)
+    dist.all_reduce(mean)
+    mean /= dist.get_world_size()
+    torch._foreach_copy_(statistics, mean.split([len(t) for t in statistics]))
 
 
 def all_sum(x: Tensor) -> Tensor:

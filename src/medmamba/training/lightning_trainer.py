@@ -32,9 +32,10 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
     if device.type == "cuda" and device.index is not None:
         devices = [device.index]
     several = config.devices * config.nodes > 1
-    # Buffers are not sent around before each forward pass: batch normalisation is synchronised and there is no other
-    # state, and processes may have unequal numbers of validation batches.
-    strategy: Any = DDPStrategy(broadcast_buffers=False) if several else "auto"
+    # Buffers are not sent around before each forward pass: those of batch normalisation are synchronised, or averaged
+    # after each epoch, and processes may have unequal numbers of validation batches. Gradients lie in the buckets that
+    # are summed, which spares a copy.
+    strategy: Any = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if several else "auto"
     return Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=devices,

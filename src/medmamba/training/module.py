@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.tasks import Task, loss
 from medmamba.training import ema
+from medmamba.training.batchnorm import average_running_statistics
 from medmamba.training.config import TrainingError
 from medmamba.training.loader import Batch
 from medmamba.training.order import EpochBatches
@@ -126,6 +127,12 @@ class Trainee(lightning.LightningModule):
         if self.average is not None and part + 1 == self.parts:
             assert self.recipe.ema is not None
             ema.update(self.average, self.net, self.recipe.ema, self.epoch * len(self.sizes) + step)
+
+    def on_validation_start(self) -> None:
+        if self.trainer.world_size > 1:
+            for net in (self.net, self.average):
+                if net is not None:
+                    average_running_statistics(net)
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         pixels, _, indices = batch

@@ -16,7 +16,7 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.device import settle
 from medmamba.errors import InputError
 from medmamba.network import mend_inductor
-from medmamba.training.batchnorm import synchronise
+from medmamba.training.batchnorm import LARGE_SHARE, synchronise
 from medmamba.training.config import TrainConfig
 from medmamba.training.limits import checkpoint_activations
 from medmamba.training.loader import Batch, Images, make_loader
@@ -113,7 +113,8 @@ def prepare(
     fixed = FixedBatches(len(val), max(1, recipe.batch_size // parts), rank=rank, processes=processes)
     if device.type == "cuda":
         net = net.to(memory_format=torch.channels_last)  # as cuDNN's fastest convolutions read it
-    if processes > 1:
+    if processes > 1 and (share := order.sizes[0] // (processes * parts)) < LARGE_SHARE:
+        logger.info("batch normalisation over all processes, since each has only %d images of a batch", share)
         net = synchronise(net, device.type)
     module = Trainee(net, recipe=recipe, task=bundle.task, preprocessing=shape, order=order, seed=config.seed)
     if config.compile:
