@@ -17,7 +17,7 @@ def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Forward; arguments as in `medmamba.ops.conv_silu`."""
     x, stride = _readable(x)
     y = x.new_empty(x.shape)
-    _convolve(x, stride, weight, bias, y, adjoint=False)
+    _convolve(x, stride, _parameters(weight, bias), y, adjoint=False)
     return y
 
 
@@ -28,16 +28,16 @@ def conv_silu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) ->
     parts = max(1, min(strips, PARTS // (d // 2)))
     before, dx = x.new_empty(x.shape), x.new_empty(x.shape)
     sums = torch.empty(parts, 10, d, device=x.device)
-    tensors = [grad, x, *_parameters(weight, bias), before, sums]
-    _launch("conv_gradients", before, stride, parts, [*tensors, parts, strips])
-    _convolve(before, d, weight, bias, dx, adjoint=True)
-    *dweight, dbias = sums.sum(0)
-    return dx, torch.stack(dweight, -1).view(weight.shape).to(weight.dtype), dbias.to(bias.dtype)
+    parameters = _parameters(weight, bias)
+    _launch("conv_gradients", before, stride, parts, [grad, x, *parameters, before, sums, parts, strips])
+    _convolve(before, d, parameters, dx, adjoint=True)
+    dweight, dbias = sums.sum(0).tensor_split([9])
+    return dx, dweight.t().contiguous().view(weight.shape).to(weight.dtype), dbias[0].to(bias.dtype)
 
 
-def _convolve(x: Tensor, stride: int, weight: Tensor, bias: Tensor, y: Tensor, *, adjoint: bool) -> None:
+def _convolve(x: Tensor, stride: int, parameters: tuple[Tensor, Tensor], y: Tensor, *, adjoint: bool) -> None:
     _, strips = _strips(y)
-    _launch("conv_forward", y, stride, strips, [x, *_parameters(weight, bias), y, strips, int(adjoint)])
+    _launch("conv_forward", y, stride, strips, [x, *parameters, y, strips, int(adjoint)])
 
 
 def _launch(name: str, y: Tensor, stride: int, rows: int, values: list[Any]) -> None:
