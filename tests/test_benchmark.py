@@ -14,6 +14,7 @@ from medmamba.benchmark.networks import Measurement, Subject
 from medmamba.benchmark.timing import Spread, spread
 from medmamba.cli import main
 from medmamba.errors import InputError
+from medmamba.network import one_line
 
 SMALL = ["--image-size", "32", "32", "--batch-size", "2", "--seconds", "0.01", "--device", "cpu"]
 
@@ -307,8 +308,8 @@ def test_the_table_of_scans_shows_the_limit_and_how_often_it_fits():
 
 
 def test_one_line_of_an_error():
-    assert timing.one_line(ValueError("\n  first \nsecond")) == "ValueError: first"
-    assert timing.one_line(MemoryError()) == "MemoryError"
+    assert one_line(ValueError("\n  first \nsecond")) == "ValueError: first"
+    assert one_line(MemoryError()) == "MemoryError"
 
 
 @pytest.mark.gpu

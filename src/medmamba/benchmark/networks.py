@@ -12,8 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medmamba.benchmark.plan import Plan
-from medmamba.benchmark.timing import Call, Spread, measure, one_line, release, spread
-from medmamba.network import fold_batch_norms, mend_inductor
+from medmamba.benchmark.timing import Call, Spread, measure, release, spread
+from medmamba.network import fold_batch_norms, mend_inductor, one_line
 
 logger = logging.getLogger(__name__)
 

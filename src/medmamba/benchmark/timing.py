@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from medmamba.network import record
+
 Call = Callable[[], object]
 
 FEWEST, MOST = 5, 2000  # repeats of a measurement
@@ -69,29 +71,6 @@ def measure(
     return Measured(tuple(times), torch.cuda.max_memory_allocated(device) if cuda else None)
 
 
-def record(call: Call, stream: torch.cuda.Stream) -> Call:
-    """Record in a CUDA graph what a call does, and return what replays it.
-
-    The call must have run on `stream` before, so that nothing is compiled or tuned while it is recorded, and so that
-    autograd's accumulation nodes belong to the stream that is recorded (PyTorch, CUDA semantics, "CUDA Graphs").
-
-    Raises:
-        RuntimeError: The call does what a graph cannot hold; the message gives the first reason.
-    """
-    graph, first = torch.cuda.CUDAGraph(), None
-    try:
-        # a recording that fails may leave its stream current, so the outer block sees to the way back
-        with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
-            try:
-                call()
-            except Exception as reason:
-                first = one_line(reason)
-                raise
-    except Exception as reason:  # ending a broken recording raises once more, over the reason for it
-        raise RuntimeError(f"not recorded in a CUDA graph: {first or one_line(reason)}") from reason
-    return graph.replay
-
-
 def release(device: torch.device) -> None:
     """Give back what was measured last, so that the next starts on an empty device."""
     gc.collect()
@@ -99,12 +78,6 @@ def release(device: torch.device) -> None:
         torch.cuda.synchronize(device)
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-
-
-def one_line(reason: BaseException) -> str:
-    """Kind and first line of an error."""
-    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
-    return f"{type(reason).__name__}: {lines[0]}" if lines else type(reason).__name__
 
 
 def _warm_up(call: Call, device: torch.device, seconds: float, stream: torch.cuda.Stream | None) -> None:

@@ -1,6 +1,10 @@
-"""What stands between our networks and `torch.compile`."""
+"""Work that is compiled, or recorded in a CUDA graph."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
 
 
 def mend_inductor() -> None:
@@ -12,3 +16,32 @@ def mend_inductor() -> None:
     from torch._inductor.codegen.simd import CantSplit
 
     CantSplit.__init__.__defaults__ = (None, None)
+
+
+def record(call: Callable[[], object], stream: torch.cuda.Stream) -> Callable[[], None]:
+    """Record in a CUDA graph what a call does, and return what replays it.
+
+    The call must have run on `stream` before, so that nothing is compiled or tuned while it is recorded, and so that
+    autograd's accumulation nodes belong to the stream that is recorded (PyTorch, CUDA semantics, "CUDA Graphs").
+
+    Raises:
+        RuntimeError: The call does what a graph cannot hold; the message gives the first reason.
+    """
+    graph, first = torch.cuda.CUDAGraph(), None
+    try:
+        # a recording that fails may leave its stream current, so the outer block sees to the way back
+        with torch.cuda.stream(stream), torch.cuda.graph(graph, stream=stream):
+            try:
+                call()
+            except Exception as reason:
+                first = one_line(reason)
+                raise
+    except Exception as reason:  # ending a broken recording raises once more, over the reason for it
+        raise RuntimeError(f"not recorded in a CUDA graph: {first or one_line(reason)}") from reason
+    return graph.replay
+
+
+def one_line(reason: BaseException) -> str:
+    """Kind and first line of an error."""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+    return f"{type(reason).__name__}: {lines[0]}" if lines else type(reason).__name__

@@ -18,6 +18,7 @@ from medmamba.training.config import TrainingError
 from medmamba.training.loader import Batch
 from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
+from medmamba.training.recorded import RecordedStep
 from medmamba.training.seeds import STEP, seed_for
 
 _CHECK = 50  # steps between two looks at the loss on a GPU: each look waits until the GPU has done all its work
@@ -46,7 +47,19 @@ class Trainee(lightning.LightningModule):
         preprocessing: Preprocessing,
         order: EpochBatches,
         seed: int,
+        recorded: bool = False,
     ) -> None:
+        """Prepare.
+
+        Args:
+            net: What is trained.
+            recipe: How.
+            task: What its logits mean.
+            preprocessing: Of its images.
+            order: The batches of an epoch.
+            seed: Of the run.
+            recorded: Record the steps of whole batches in a CUDA graph; one process, whole batches, no loss scaling.
+        """
         super().__init__()
         self.net = net
         self.average = ema.averaged_copy(net) if recipe.ema is not None else None
@@ -59,6 +72,8 @@ class Trainee(lightning.LightningModule):
         self.first_epoch = order.epoch
         self.loss_sum, self.seen = 0.0, 0
         self.answers: list[tuple[np.ndarray, np.ndarray]] = []
+        self._recorded = RecordedStep(net, self._batch_losses, order.sizes[0]) if recorded else None
+        self._replayed = False  # in the step that is being made
         self._losses: list[Tensor] = []  # of the steps that were not looked at yet
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
@@ -94,11 +109,28 @@ class Trainee(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         pixels, targets, _ = batch
-        losses = loss(self.task, self._logits(self.net, pixels), targets, label_smoothing=self.recipe.label_smoothing)
+        losses, self._replayed = None, False
+        if self._recorded is not None and self._recorded.takes(pixels):
+            losses = self._recorded.run(pixels, targets)
+            self._replayed = losses is not None
+        if losses is None:
+            losses = self._batch_losses(pixels, targets)
         self._note(losses.detach().sum(), batch_idx)
         # DDP takes the mean of the processes' gradients, and Lightning that of the parts'; with this factor it is that
         # of the mean over all images of the batch, also where the processes or parts have unequal shares
         return losses.sum() * (self.trainer.world_size * self.parts / self.sizes[batch_idx // self.parts])
+
+    def _batch_losses(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        logits = self._logits(self.net, pixels)
+        return loss(self.task, logits, targets, label_smoothing=self.recipe.label_smoothing)
+
+    def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
+        if not self._replayed:
+            optimizer.zero_grad()
+
+    def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
+        if not self._replayed:  # a replayed step was one with its backward
+            loss.backward(*arguments, **options)
 
     def _note(self, loss_sum: Tensor, batch_idx: int) -> None:
         self._losses.append(loss_sum)

@@ -15,7 +15,7 @@ from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.device import settle
 from medmamba.errors import InputError
-from medmamba.network import mend_inductor
+from medmamba.network import MedMamba, mend_inductor
 from medmamba.training.batchnorm import LARGE_SHARE, synchronise
 from medmamba.training.config import TrainConfig
 from medmamba.training.limits import checkpoint_activations
@@ -75,6 +75,16 @@ def new_net(bundle: Bundle, plan: Plan) -> tuple[nn.Module, torch.device]:
     return net, device
 
 
+def may_be_recorded(net: nn.Module, plan: Plan, device: torch.device, processes: int) -> bool:
+    """Whether training steps can be replayed from a CUDA graph.
+
+    Only those of our own networks, of which is known that what they do depends on nothing but tensors: a choice that a
+    network makes in Python would be frozen, and nobody would see it.
+    """
+    whole = processes == 1 and plan.config.accumulate == 1 and not plan.config.checkpointing
+    return device.type == "cuda" and whole and plan.precision != "16-mixed" and isinstance(net, MedMamba)
+
+
 def check_counts(splits: Mapping[str, ImageSet], processes: int, parts: int = 1) -> None:
     """Raise `InputError` if there are too few images to train or to choose an epoch by."""
     if (count := len(splits["train"])) < 2 * processes * parts:
@@ -116,7 +126,15 @@ def prepare(
     if processes > 1 and (share := order.sizes[0] // (processes * parts)) < LARGE_SHARE:
         logger.info("batch normalisation over all processes, since each has only %d images of a batch", share)
         net = synchronise(net, device.type)
-    module = Trainee(net, recipe=recipe, task=bundle.task, preprocessing=shape, order=order, seed=config.seed)
+    module = Trainee(
+        net,
+        recipe=recipe,
+        task=bundle.task,
+        preprocessing=shape,
+        order=order,
+        seed=config.seed,
+        recorded=may_be_recorded(net, plan, device, processes),
+    )
     if config.compile:
         mend_inductor()
         # in place, so that the names of tensors stay; batches have few different sizes, and a graph for each is faster

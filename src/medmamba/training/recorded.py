@@ -1,0 +1,92 @@
+"""Training steps recorded in a CUDA graph: the processor starts one thing a step, where it started thousands."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from medmamba.network import record
+
+logger = logging.getLogger(__name__)
+
+WARM_UP = 3  # PyTorch's advice before a recording
+Losses = Callable[[Tensor, Tensor], Tensor]
+
+
+class RecordedStep:
+    """Forward, loss and backward of one batch size, recorded with the first batch of that size and replayed after.
+
+    A replay is what the step would be, bit for bit: the random numbers of drop path and dropout follow the seed that is
+    set before each step, and batch normalisation counts the batch. Gradients lie in the memory of the graph, so that a
+    replay overwrites them: nothing has to set them to zero before.
+
+    Attributes:
+        size: Images of a batch that is recorded; others are for the caller to compute.
+        failed: Whether the step cannot be recorded; the log says why.
+    """
+
+    def __init__(self, net: nn.Module, losses: Losses, size: int) -> None:
+        """Prepare.
+
+        Args:
+            net: What is trained.
+            losses: (pixels, targets) -> (b,), through `net`.
+            size: Images of a batch.
+        """
+        self.net, self.losses, self.size = net, losses, size
+        self.failed = False
+        self._replay: Callable[[], None] | None = None
+
+    def takes(self, pixels: Tensor) -> bool:
+        """Whether a batch is for `run`."""
+        return len(pixels) == self.size and not self.failed
+
+    def run(self, pixels: Tensor, targets: Tensor) -> Tensor | None:
+        """Do the step of a batch, which leaves the gradients of the mean loss in the parameters.
+
+        Returns:
+            The losses, (b,), until the next call; None if the step cannot be recorded and was not done.
+        """
+        if self._replay is None and not self._record(pixels, targets):
+            return None
+        assert self._replay is not None
+        self._pixels.copy_(pixels)
+        self._targets.copy_(targets)
+        for parameter, gradient in self._gradients:
+            parameter.grad = gradient  # a batch of another size may have put its own there
+        self._replay()
+        return self._output
+
+    def _record(self, pixels: Tensor, targets: Tensor) -> bool:
+        self._pixels, self._targets = pixels.clone(), targets.clone()
+        before = [buffer.clone() for buffer in self.net.buffers()]
+        numbers = torch.cuda.get_rng_state(pixels.device)
+        stream = torch.cuda.Stream(pixels.device)
+        stream.wait_stream(torch.cuda.current_stream(pixels.device))
+        try:
+            with torch.cuda.stream(stream):
+                for _ in range(WARM_UP):
+                    self._compute()
+            torch.cuda.current_stream(pixels.device).wait_stream(stream)
+            torch.clear_autocast_cache()  # weights that were cast outside of the graph would never change in it
+            self._replay = record(self._compute, stream)
+        except RuntimeError as reason:
+            self.failed = True
+            logger.warning("training steps are not recorded in a CUDA graph, and so slower: %s", reason)
+        torch.clear_autocast_cache()
+        self._gradients = [(p, p.grad) for p in self.net.parameters() if p.requires_grad]
+        # as if nothing had happened: the warm-up has moved running statistics and drawn numbers
+        for buffer, value in zip(self.net.buffers(), before, strict=True):
+            buffer.copy_(value)
+        torch.cuda.set_rng_state(numbers, pixels.device)
+        return not self.failed
+
+    def _compute(self) -> None:
+        self.net.zero_grad(set_to_none=True)
+        output = self.losses(self._pixels, self._targets)
+        with torch.autocast(output.device.type, enabled=False):
+            (output.sum() * (1 / self.size)).backward()
+        self._output = output.detach()
