@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,18 @@ from medmamba.training.checkpoint import load_checkpoint
 HERE = Path(__file__).parent
 
 
-def start(out: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
+def environment() -> dict[str, str]:
     paths = os.pathsep.join([str(HERE), str(HERE.parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
-    command = [sys.executable, str(HERE / "long_run.py"), str(out), json.dumps(options), *more]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=500)
+    return os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+
+
+def command(out: Path, *more: str, **options: Any) -> list[str]:
+    return [sys.executable, str(HERE / "long_run.py"), str(out), json.dumps(options), *more]
+
+
+def start(out: Path, *more: str, **options: Any) -> subprocess.CompletedProcess[str]:
+    words = command(out, *more, **options)
+    return subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=500)
 
 
 def finish(out: Path, **options: Any) -> Path:
@@ -116,6 +124,24 @@ def test_f031_two_processes_with_large_shares_normalise_their_own_images(tmp_pat
     first, later = "conv1.1.running_mean", "layer4.0.bn2.running_mean"
     torch.testing.assert_close(weights[first], alone[first], rtol=1e-6, atol=1e-8)
     assert (weights[later] - alone[later]).norm() > 1e-4 * alone[later].norm()
+
+
+@pytest.mark.slow
+def test_f031_two_processes_end_together_when_one_is_told_to(tmp_path: Path) -> None:
+    run, options = tmp_path / "run", {"model": "medmamba_nano", "devices": 2, "epochs": 500}
+    process = subprocess.Popen(command(run, **options), env=environment(), stderr=subprocess.PIPE, text=True)
+    try:
+        until = time.monotonic() + 200
+        while not (run / "history.csv").exists() and time.monotonic() < until:
+            time.sleep(0.2)
+        others = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        second = [int(pid) for pid in others if b"long_run.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+        os.kill(*second, signal.SIGTERM)
+        assert process.wait(timeout=60) == 0, process.stderr.read()
+    finally:
+        process.kill()
+    assert 1 <= len(epochs(run)) - 1 < 500
+    assert load_bundle(run).provenance["ended"].startswith("stopped")
 
 
 @pytest.mark.slow

@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medmamba.training.config import TrainConfig
 
@@ -36,7 +38,7 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
     # after each epoch, and processes may have unequal numbers of validation batches. Gradients lie in the buckets that
     # are summed, which spares a copy.
     strategy: Any = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if several else "auto"
-    return Trainer(
+    trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=devices,
         num_nodes=config.nodes,
@@ -53,6 +55,32 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
         deterministic=config.deterministic or None,
         accumulate_grad_batches=config.accumulate,
     )
+    if several:
+        end_together(trainer)
+    return trainer
+
+
+def end_together(trainer: Trainer) -> None:
+    """Let all processes end at the same step when one of them is told to (SIGTERM): they ask each other before each.
+
+    They ask over the processors. Lightning asks over the GPUs, and so waits before each step until these have done all
+    their work (Lightning-AI/pytorch-lightning#21487), and it hears the first process alone.
+    """
+    told, group = torch.zeros(1, dtype=torch.int64), None
+
+    def note(number: int, frame: object) -> None:
+        told.fill_(1)
+
+    def ask() -> None:
+        nonlocal group
+        group = group or dist.new_group(backend="gloo")
+        anyone = told.clone()
+        dist.all_reduce(anyone, op=dist.ReduceOp.MAX, group=group)  # type: ignore[arg-type]
+        if anyone.item():
+            raise SIGTERMException
+
+    trainer._signal_connector._sigterm_notifier_fn = note  # type: ignore[method-assign, assignment]
+    trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = ask  # type: ignore[method-assign]
 
 
 def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any) -> bool:
