@@ -89,6 +89,17 @@ def test_f031_two_processes_train_what_one_does(tmp_path: Path, model: str) -> N
 
 
 @pytest.mark.slow
+def test_f031_two_processes_with_recorded_steps_train_what_one_does(tmp_path: Path) -> None:
+    """Without DDP; the last batch is smaller, and not recorded."""
+    options = {"model": "medmamba_nano", "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}
+    alone = finish(tmp_path / "alone", devices=1, **options)
+    both = finish(tmp_path / "both", devices=2, recorded=True, **options)
+    first, second = read_weights(alone), read_weights(both)
+    for name in first:
+        torch.testing.assert_close(second[name], first[name], rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
 def test_f031_two_processes_evaluate_twenty_one_images_as_one_does(tmp_path: Path) -> None:
     """An odd number of images to train on and to validate on: none is lost, none counts twice, one bundle is made."""
     options = {"model": "medmamba_nano", "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}

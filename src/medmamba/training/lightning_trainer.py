@@ -20,7 +20,22 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from medmamba.training.config import TrainConfig
 
 
-def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, epochs: int, folder: Path) -> Trainer:
+class Copies(DDPStrategy):
+    """Processes that each train a copy of the network; the module averages the gradients itself.
+
+    DDP exchanges gradients while the backward goes on, from hooks that would be recorded with a step.
+    """
+
+    def configure_ddp(self) -> None:
+        """Begin with the same tensors everywhere; nothing is wrapped."""
+        assert self.model is not None
+        for tensor in self.model.state_dict().values():
+            dist.broadcast(tensor, 0)
+
+
+def make_trainer(
+    config: TrainConfig, device: torch.device, precision: str, *, epochs: int, folder: Path, recorded: bool = False
+) -> Trainer:
     """A trainer that does what the run asks for and nothing else: no logger, checkpoint, sampler or bar of its own.
 
     Args:
@@ -29,6 +44,7 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
         precision: Lightning's name of it.
         epochs: How many are left.
         folder: Of the run.
+        recorded: Whether steps are recorded in a CUDA graph.
     """
     devices: int | list[int] = config.devices
     if device.type == "cuda" and device.index is not None:
@@ -37,7 +53,9 @@ def make_trainer(config: TrainConfig, device: torch.device, precision: str, *, e
     # Buffers are not sent around before each forward pass: those of batch normalisation are synchronised, or averaged
     # after each epoch, and processes may have unequal numbers of validation batches. Gradients lie in the buckets that
     # are summed, which spares a copy.
-    strategy: Any = DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True) if several else "auto"
+    strategy: Any = "auto"
+    if several:
+        strategy = Copies() if recorded else DDPStrategy(broadcast_buffers=False, gradient_as_bucket_view=True)
     trainer = Trainer(
         accelerator={"cuda": "gpu"}.get(device.type, device.type),
         devices=devices,

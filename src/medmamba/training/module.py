@@ -18,7 +18,7 @@ from medmamba.training.config import TrainingError
 from medmamba.training.loader import Batch
 from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
-from medmamba.training.recorded import RecordedStep
+from medmamba.training.recorded import RecordedStep, average_gradients
 from medmamba.training.seeds import STEP, seed_for
 
 _CHECK = 50  # steps between two looks at the loss on a GPU: each look waits until the GPU has done all its work
@@ -58,7 +58,8 @@ class Trainee(lightning.LightningModule):
             preprocessing: Of its images.
             order: The batches of an epoch.
             seed: Of the run.
-            recorded: Record the steps of whole batches in a CUDA graph; one process, whole batches, no loss scaling.
+            recorded: Record the steps of whole batches in a CUDA graph; of several processes each has its own, and
+                gradients are averaged here. Not with parts or loss scaling.
         """
         super().__init__()
         self.net = net
@@ -72,7 +73,10 @@ class Trainee(lightning.LightningModule):
         self.first_epoch = order.epoch
         self.loss_sum, self.seen = 0.0, 0
         self.answers: list[tuple[np.ndarray, np.ndarray]] = []
-        self._recorded = RecordedStep(net, self._batch_losses, order.sizes[0]) if recorded else None
+        self._recorded = None
+        if recorded:
+            mine, share = len(range(order.rank, order.sizes[0], order.processes)), order.processes / order.sizes[0]
+            self._recorded = RecordedStep(net, self._batch_losses, size=mine, share=share)
         self._replayed = False  # in the step that is being made
         self._losses: list[Tensor] = []  # of the steps that were not looked at yet
         self._outputs: list[tuple[Tensor, Tensor]] = []
@@ -131,6 +135,10 @@ class Trainee(lightning.LightningModule):
     def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
         if not self._replayed:  # a replayed step was one with its backward
             loss.backward(*arguments, **options)
+
+    def on_after_backward(self) -> None:
+        if self._recorded is not None and self.trainer.world_size > 1:
+            average_gradients(self.net)
 
     def _note(self, loss_sum: Tensor, batch_idx: int) -> None:
         self._losses.append(loss_sum)

@@ -75,13 +75,13 @@ def new_net(bundle: Bundle, plan: Plan) -> tuple[nn.Module, torch.device]:
     return net, device
 
 
-def may_be_recorded(net: nn.Module, plan: Plan, device: torch.device, processes: int) -> bool:
+def may_be_recorded(net: nn.Module, plan: Plan, device: torch.device) -> bool:
     """Whether training steps can be replayed from a CUDA graph.
 
     Only those of our own networks, of which is known that what they do depends on nothing but tensors: a choice that a
     network makes in Python would be frozen, and nobody would see it.
     """
-    whole = processes == 1 and plan.config.accumulate == 1 and not plan.config.checkpointing
+    whole = plan.config.accumulate == 1 and not plan.config.checkpointing
     return device.type == "cuda" and whole and plan.precision != "16-mixed" and isinstance(net, MedMamba)
 
 
@@ -95,9 +95,18 @@ def check_counts(splits: Mapping[str, ImageSet], processes: int, parts: int = 1)
 
 
 def prepare(
-    net: nn.Module, bundle: Bundle, plan: Plan, splits: Mapping[str, ImageSet], trainer: Trainer, first_epoch: int
+    net: nn.Module,
+    bundle: Bundle,
+    plan: Plan,
+    splits: Mapping[str, ImageSet],
+    trainer: Trainer,
+    first_epoch: int,
+    *,
+    recorded: bool = False,
 ) -> Prepared:
     """The module and this process's batches of train and val; every image is read once.
+
+    `recorded` is what `may_be_recorded` says; the trainer was made for it.
 
     Raises:
         InputError: An image cannot be read, there are too few, or the GPU has no room for them.
@@ -133,7 +142,7 @@ def prepare(
         preprocessing=shape,
         order=order,
         seed=config.seed,
-        recorded=may_be_recorded(net, plan, device, processes),
+        recorded=recorded,
     )
     if config.compile:
         mend_inductor()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from medmamba.network import record
@@ -28,15 +29,16 @@ class RecordedStep:
         failed: Whether the step cannot be recorded; the log says why.
     """
 
-    def __init__(self, net: nn.Module, losses: Losses, size: int) -> None:
+    def __init__(self, net: nn.Module, losses: Losses, *, size: int, share: float) -> None:
         """Prepare.
 
         Args:
             net: What is trained.
             losses: (pixels, targets) -> (b,), through `net`.
             size: Images of a batch.
+            share: Of the loss of each image in what is minimised.
         """
-        self.net, self.losses, self.size = net, losses, size
+        self.net, self.losses, self.size, self.share = net, losses, size, share
         self.failed = False
         self._replay: Callable[[], None] | None = None
 
@@ -45,7 +47,7 @@ class RecordedStep:
         return len(pixels) == self.size and not self.failed
 
     def run(self, pixels: Tensor, targets: Tensor) -> Tensor | None:
-        """Do the step of a batch, which leaves the gradients of the mean loss in the parameters.
+        """Do the step of a batch, which leaves its gradients in the parameters.
 
         Returns:
             The losses, (b,), until the next call; None if the step cannot be recorded and was not done.
@@ -88,5 +90,16 @@ class RecordedStep:
         self.net.zero_grad(set_to_none=True)
         output = self.losses(self._pixels, self._targets)
         with torch.autocast(output.device.type, enabled=False):
-            (output.sum() * (1 / self.size)).backward()
+            (output.sum() * self.share).backward()
         self._output = output.detach()
+
+
+@torch.no_grad()
+def average_gradients(net: nn.Module) -> None:
+    """Give the network of each process the mean of all processes' gradients, in one exchange."""
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    mean = torch.cat([gradient.flatten() for gradient in gradients])
+    dist.all_reduce(mean)
+    mean /= dist.get_world_size()
+    parts = mean.split([gradient.numel() for gradient in gradients])
+    torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(parts, gradients, strict=True)])

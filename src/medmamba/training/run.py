@@ -23,7 +23,7 @@ from medmamba.training.lightning_trainer import determinism_restored, make_train
 from medmamba.training.limits import limits_explained
 from medmamba.training.plan import CHANGEABLE, Plan, Request, absolute, make_plan
 from medmamba.training.precision import describe_device
-from medmamba.training.preparation import Prepared, describe_model, new_net, prepare
+from medmamba.training.preparation import Prepared, describe_model, may_be_recorded, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
 from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
 from medmamba.training.start import start_from
@@ -120,7 +120,9 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     if state is not None:
         check_same(folder, state["identity"], identity)
     done = len(state["history"]) if state else 0
-    trainer = make_trainer(config, device, plan.precision, epochs=recipe.epochs - done, folder=folder)
+    recorded = may_be_recorded(net, plan, device)
+    left = recipe.epochs - done
+    trainer = make_trainer(config, device, plan.precision, epochs=left, folder=folder, recorded=recorded)
     if trainer.is_global_zero and not resume:
         check_free(folder)
     backend, where = scan_backend(device), describe_device(device)
@@ -132,7 +134,7 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
         chosen = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
         provenance = describe_run(config, recipe, about, command) | chosen
-    made = prepare(net, bundle, plan, splits, trainer, done)
+    made = prepare(net, bundle, plan, splits, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
     keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets)
     if trainer.is_global_zero:  # nothing was written until here
