@@ -3,10 +3,11 @@
     python benchmarks/epoch_rate.py DATA [--model medmamba_tiny] [--size 224] [--batch 128] [--compile] [--out FILE]
 
 The bare step is what a training step must do and nothing else: forward, loss, backward and AdamW on one batch that is
-on the device already, normalised. It is measured before and after the training, so that a card that warms up flatters
-neither. The epoch is measured in `fit`, from its start to its end and from the second on, with all that training does
-around the step: gathering, augmentation, normalisation, learning rate, seeds, Lightning. Both rates are images a
-second. The training split of DATA is repeated until an epoch has --steps batches; validation and saving are told apart.
+on the device already, normalised; recorded in a CUDA graph where training records its steps. It is measured before and
+after the training, so that a card that warms up flatters neither. The epoch is measured in `fit`, from its start to its
+end and from the second on, with all that training does around the step: gathering, augmentation, normalisation,
+learning rate, seeds, Lightning. Both rates are images a second. The training split of DATA is repeated until an epoch
+has --steps batches; validation and saving are told apart.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ import medmamba
 from medmamba.benchmark.machine import card, source, versions
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.device import check_device, scan_backend
+from medmamba.network import MedMamba, record
 from medmamba.tasks import loss
 from medmamba.training.module import parameter_groups
 from medmamba.training.precision import choose_precision
@@ -65,11 +67,11 @@ def main() -> None:
         parser.error("the first epoch is not counted: give 2 or more")
     device = check_device(arguments.device)
     data = repeated(medmamba.open_data(arguments.data), arguments.batch * arguments.steps)
-    step = bare_step(arguments, device, data)
+    step, graph = bare_step(arguments, device, data)
     before = bare_rates(arguments, device, step)
     epochs = train(arguments, data)[1:]
     after = bare_rates(arguments, device, step)
-    results = describe(arguments, device, data, before + after, epochs)
+    results = describe(arguments, device, data, graph, before + after, epochs)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps({name: results[name] for name in ("device", "ratio", "ratio_with_validation_and_saving")}))
     print(arguments.out)
@@ -88,12 +90,14 @@ def repeated(data: Dataset, least: int) -> Dataset:
     return replace(data, splits={**data.splits, "train": lambda: train}, made_splits=())
 
 
-def bare_step(arguments: argparse.Namespace, device: torch.device, data: Dataset) -> Callable[[], None]:
-    """A function that does one step on a batch that is on the device."""
+def bare_step(arguments: argparse.Namespace, device: torch.device, data: Dataset) -> tuple[Callable[[], None], bool]:
+    """A function that does one step on a batch that is on the device, and whether it is a graph's replay."""
     recipe, size, batch, classes = load_recipe(RECIPE), arguments.size, arguments.batch, len(data.classes)
     torch.manual_seed(0)
     net = medmamba.create_model(arguments.model, num_classes=classes, image_size=(size, size)).to(device).train()
-    optimizer = torch.optim.AdamW(parameter_groups(net, recipe.weight_decay), lr=recipe.lr, fused=True)
+    graph = recorded(net, device)
+    groups = parameter_groups(net, recipe.weight_decay)
+    optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True, capturable=graph)
     mixed = choose_precision("auto", device) == "bf16-mixed"
     images = torch.rand(batch, 3, size, size, device=device) * 2 - 1
     targets = torch.from_numpy(data.split("train").targets[:batch]).to(device)
@@ -107,7 +111,20 @@ def bare_step(arguments: argparse.Namespace, device: torch.device, data: Dataset
         losses.mean().backward()
         optimizer.step()
 
-    return step
+    if not graph:
+        return step, False
+    stream = torch.cuda.Stream(device)
+    stream.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            step()
+    torch.cuda.current_stream(device).wait_stream(stream)
+    return record(step, stream), True
+
+
+def recorded(net: torch.nn.Module, device: torch.device) -> bool:
+    """Whether `fit` records the steps of a network, for the options that are given here."""
+    return device.type == "cuda" and isinstance(net, MedMamba)
 
 
 def bare_rates(arguments: argparse.Namespace, device: torch.device, step: Callable[[], None]) -> list[float]:
@@ -164,6 +181,7 @@ def describe(
     arguments: argparse.Namespace,
     device: torch.device,
     data: Dataset,
+    graph: bool,
     bare: list[float],
     epochs: list[dict[str, float]],
 ) -> dict[str, Any]:
@@ -184,6 +202,7 @@ def describe(
         "batch_size": arguments.batch,
         "precision": choose_precision("auto", device),
         "mode": "compile" if arguments.compile else "eager",
+        "recorded": graph,
         "augment": arguments.augment,
         "bare": {"images_per_second": rate, "all": bare},
         "epoch": {"images_per_second": whole, "all": epochs},
