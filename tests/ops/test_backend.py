@@ -10,7 +10,7 @@ import pytest
 import torch
 from scan_cases import cross_scan_case
 
-from medmamba.ops import backend, chunked, cross_scan, reference, use_backend
+from medmamba.ops import backend, chunked, conv_silu, cross_scan, reference, use_backend
 
 
 @pytest.fixture
@@ -22,18 +22,20 @@ def fresh(monkeypatch):
     return monkeypatch
 
 
-def add_broken(monkeypatch, forward=None, backward=None, error=None):
+def add_broken(monkeypatch, forward=None, backward=None, error=None, conv=None):
     """Put a backend before all others that fails in a stated way."""
     module = types.ModuleType("broken_scan")
     module.forward = forward or chunked.forward
     module.backward = backward or chunked.backward
+    module.conv_silu, module.conv_silu_backward = conv or chunked.conv_silu, chunked.conv_silu_backward
+    operators = ("cross_scan", "selective_scan", *(["conv_silu"] if conv else []))
 
     def load(self):
         if error is not None:
             raise error
         return module
 
-    row = type("Row", (backend.Backend,), {"core": load})("broken_scan", ("cpu",), "broken on purpose")
+    row = type("Row", (backend.Backend,), {"core": load})("broken_scan", ("cpu",), "broken on purpose", operators)
     monkeypatch.setattr(backend, "BACKENDS", {"broken": row, **backend.BACKENDS})
 
 
@@ -87,6 +89,26 @@ def test_a_wrong_backward_is_caught_before_its_first_use(fresh):
     actual = torch.autograd.grad(cross_scan(**case).sum(), case["x"])[0]
     expected = torch.autograd.grad(reference.cross_scan(**case).sum(), case["x"])[0]
     assert (actual - expected).abs().max() < 1e-4
+
+
+def test_a_convolution_that_answers_wrongly_is_not_trusted_while_the_scan_beside_it_is(fresh, caplog):
+    add_broken(fresh, conv=lambda x, weight, bias: 2 * chunked.conv_silu(x, weight, bias))
+    case = backend._case("conv_silu")
+    x, weight, bias = case
+    with caplog.at_level(logging.WARNING):
+        y = torch.ops.medmamba.conv_silu(x.flatten(1, 2), weight, bias, x.shape[1], "").view(x.shape)
+    assert torch.allclose(y, reference.conv_silu(*case))
+    assert caplog.text.count("the convolution of the backend 'broken' is not used on cpu: its self-test is off") == 1
+    assert backend.choose("cpu") == "broken"
+    assert backend.describe()["broken"].startswith("broken on purpose; works, but not for the convolution: its self-")
+    with pytest.raises(backend.BackendError, match="'broken' was asked for and cannot run: its self-test is off"):
+        torch.ops.medmamba.conv_silu(x.flatten(1, 2), weight, bias, x.shape[1], "broken")
+
+
+def test_the_convolution_is_torchs_where_a_backend_without_one_is_asked_for(fresh):
+    case = backend._case("conv_silu")
+    with use_backend("cpu"):
+        assert torch.equal(conv_silu(*case), reference.conv_silu(*case))
 
 
 @pytest.mark.parametrize("error", [ImportError("undefined symbol: _ZN3c10"), OSError("libcudart.so.11.0 is missing")])

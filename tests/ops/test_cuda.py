@@ -1,5 +1,6 @@
 """The CUDA kernels: that they compile anywhere, and, on a card, forward and every gradient against float64."""
 
+import logging
 import re
 from importlib import resources
 
@@ -7,7 +8,16 @@ import pytest
 import torch
 from scan_cases import cross_scan_case, operands, relative_error
 
-from medmamba.ops import conv_silu, cross_scan, cuda, cuda_module
+from medmamba.ops import (
+    BackendError,
+    backend,
+    conv_silu,
+    cross_scan,
+    cuda,
+    cuda_module,
+    reference,
+    use_backend,
+)
 from medmamba.ops.cuda_module import CONV, SCAN
 
 FLOAT32 = 1e-5  # relative, of the whole tensor
@@ -182,6 +192,26 @@ def test_the_convolution_matches_float64(shape, part, dtype):
 
 
 @pytest.mark.gpu
+def test_a_broken_convolution_on_the_card_is_replaced_with_one_warning(monkeypatch, caplog):
+    def refuse(*arguments):
+        raise RuntimeError("no kernel image")
+
+    monkeypatch.setattr(backend, "_verdicts", {})
+    monkeypatch.setattr(cuda, "conv_silu", refuse)
+    x, weight, bias = (torch.randn(shape, device="cuda") for shape in ((2, 5, 6, 8), (8, 1, 3, 3), (8,)))
+    expected = reference.conv_silu(*(t.double() for t in (x, weight, bias)))
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            assert relative_error(conv_silu(x, weight, bias), expected) < 1e-3  # cuDNN may compute in TF32
+    assert caplog.text.count("the convolution of the backend 'cuda' is not used on cuda: RuntimeError: no kernel") == 1
+    assert backend.choose("cuda") == "cuda"
+    with use_backend("cuda"), pytest.raises(BackendError, match="no kernel image"):
+        conv_silu(x, weight, bias)
+    with use_backend("triton"):
+        assert relative_error(conv_silu(x, weight, bias), expected) < 1e-3
+
+
+@pytest.mark.gpu
 def test_opcheck_of_the_convolution_on_the_card():
     case = [torch.randn(shape, device="cuda", requires_grad=True) for shape in ((2, 30, 8), (8, 1, 3, 3), (8,))]
-    torch.library.opcheck(torch.ops.medmamba.conv_silu.default, (*case, 5))
+    torch.library.opcheck(torch.ops.medmamba.conv_silu.default, (*case, 5, ""))

@@ -1,7 +1,7 @@
 """The CUDA kernels without a card: their text, run lane by lane on the CPU, against the float64 reference."""
 
 from functools import cache
-from importlib import import_module, resources
+from importlib import resources
 
 import pytest
 import torch
@@ -9,9 +9,7 @@ import warp_emulator
 from scan_cases import cross_scan_case, relative_error
 from warp_emulator import EmulatedKernels, poisoned
 
-from medmamba.ops import cuda, cuda_conv, cuda_module, reference
-
-conv_silu = import_module("medmamba.ops.conv_silu")  # the package's name for it is the function
+from medmamba.ops import chunked, cuda, cuda_conv, cuda_module, reference
 
 TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 1e-2, torch.float16: 2e-3}  # as on the card
 
@@ -145,7 +143,7 @@ def conv_case(b, h, w, d, *, part=1, dtype=torch.float64):
 
 def check_conv(x, weight, bias, grad):
     exact = [t.double() for t in (x, weight, bias)]
-    expected = [conv_silu.plain(*exact), *conv_silu.plain_backward(grad.double(), *exact)]
+    expected = [reference.conv_silu(*exact), *chunked.conv_silu_backward(grad.double(), *exact)]
     actual = [cuda_conv.conv_silu(x, weight, bias), *cuda_conv.conv_silu_backward(grad, x, weight, bias)]
     for value, truth, like in zip(actual, expected, (x, x, weight, bias), strict=True):
         assert value.dtype == like.dtype
@@ -157,8 +155,8 @@ def check_conv(x, weight, bias, grad):
 def test_the_plain_gradients_are_those_of_autograd():
     *case, grad = conv_case(2, 3, 5, 4, part=2)
     leaves = [t.double().detach().requires_grad_() for t in case]
-    expected = torch.autograd.grad(conv_silu.plain(*leaves), leaves, grad)
-    for value, truth in zip(conv_silu.plain_backward(grad, *leaves), expected, strict=True):
+    expected = torch.autograd.grad(reference.conv_silu(*leaves), leaves, grad)
+    for value, truth in zip(chunked.conv_silu_backward(grad, *leaves), expected, strict=True):
         assert relative_error(value.detach(), truth) < 1e-12
 
 

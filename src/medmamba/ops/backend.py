@@ -1,4 +1,4 @@
-"""The one place that decides which implementation of the scans runs, and can say why.
+"""The one place that decides which implementation of an operator runs, and can say why.
 
 A backend is trusted only after it has reproduced the reference on a small case, forward before its first forward and
 backward before its first backward. One that was asked for and cannot run is an error; one that was not asked for and
@@ -66,7 +66,7 @@ BACKENDS = {
         "medmamba.ops.cuda",
         ("cuda",),
         "CUDA C++, compiled at run time",
-        operators=("cross_scan",),
+        operators=("cross_scan", "conv_silu"),
         dtypes=(torch.float32, torch.bfloat16, torch.float16),
     ),
     "triton": Backend(
@@ -76,12 +76,18 @@ BACKENDS = {
         operators=("cross_scan",),
         dtypes=(torch.float32, torch.bfloat16, torch.float16),
     ),
-    "chunked": Backend("medmamba.ops.chunked", None, "vectorised torch, any device"),
+    "chunked": Backend(
+        "medmamba.ops.chunked",
+        None,
+        "vectorised torch, any device",
+        operators=("cross_scan", "selective_scan", "conv_silu"),
+    ),
 }
 REFERENCE = "reference"
 
 _requested: str | None = os.environ.get(ENVIRONMENT) or None
-_verdicts: dict[tuple[str, str, str], str | None] = {}  # (backend, device type, direction) -> why it cannot run
+# (backend, device type, operator that is tried, direction) -> why it cannot run
+_verdicts: dict[tuple[str, str, str, str], str | None] = {}
 
 
 @contextmanager
@@ -147,7 +153,11 @@ def describe(device_type: str = "cpu") -> dict[str, str]:
     words = {}
     for name, backend in BACKENDS.items():
         reason = why_not(name, device_type)
-        words[name] = f"{backend.what}; {'works' if reason is None else 'cannot run: ' + reason}"
+        state = "works" if reason is None else f"cannot run: {reason}"
+        if reason is None and "conv_silu" in backend.operators:
+            reason = why_not(name, device_type, call=Call("conv_silu"))
+            state += f", but not for the convolution: {reason}" if reason else ""
+        words[name] = f"{backend.what}; {state}"
     words[REFERENCE] = "the readable loop; works, only when asked for"
     return words
 
@@ -163,51 +173,60 @@ def why_not(name: str, device_type: str, direction: str = "forward", *, call: Ca
         return f"it has no {call.operator}"
     if backend.dtypes is not None and call.dtype not in backend.dtypes:
         return f"it takes {', '.join(map(str, backend.dtypes))}, not {call.dtype}"
-    key = (name, device_type, direction)
+    tried = "conv_silu" if call.operator == "conv_silu" else "cross_scan"  # both scans share their core
+    key = (name, device_type, tried, direction)
     if key not in _verdicts:
-        _verdicts[key] = _self_test(backend, torch.device(device_type), direction)
+        _verdicts[key] = _self_test(backend, torch.device(device_type), direction, tried)
         if reason := _verdicts[key]:
-            log.warning("the scan backend %r is not used on %s: %s", name, device_type, reason)
+            log.warning("the %s %r is not used on %s: %s", _WORDS[tried], name, device_type, reason)
     return _verdicts[key]
 
 
-def _self_test(backend: Backend, device: torch.device, direction: str) -> str | None:
+_WORDS = {"cross_scan": "scan backend", "conv_silu": "convolution of the backend"}
+
+
+def _self_test(backend: Backend, device: torch.device, direction: str, operator: str = "cross_scan") -> str | None:
     """Compare with the reference on a small map; the reason for a failure, or None."""
-    case = [t.to(device) for t in _case()]
+    # torch's own operators on CUDA devices may round float32 to TF32, as the user has set it; not so float64
+    dtype = torch.float64 if device.type == "cuda" and backend.dtypes is None else torch.float32
+    case = [t.to(device, dtype) for t in _case(operator)]
     try:
-        run = backend.function("cross_scan", direction)
+        run = backend.function(operator, direction)
         actual = [run(*case)] if direction == "forward" else list(run(torch.ones_like(case[0]), *case))
     except Exception as reason:  # whatever a broken package or driver raises, another backend can still run
         return f"{type(reason).__name__}: {reason}"
-    for value, truth in zip(actual, _truth(direction), strict=True):
+    for value, truth in zip(actual, _truth(operator, direction), strict=True):
         error = (value.cpu() - truth).norm() / truth.norm()
         if not error < 1e-4:
-            return f"its self-test is off by {error:.1e} relative to the reference loop"
+            return f"its self-test is off by {error:.1e} relative to the reference"
     return None
 
 
-def _case() -> list[Tensor]:
-    """Arguments of a cross-scan over a 3 x 2 map with 8 channels, 4 states and rank 2, without random numbers."""
+def _case(operator: str) -> list[Tensor]:
+    """Arguments over a 3 x 2 map with 8 channels, 4 states and rank 2, without random numbers."""
 
     def wave(*shape: int) -> Tensor:
         return torch.arange(torch.Size(shape).numel(), dtype=torch.float32).mul(0.7).sin().view(shape)
 
     b, h, w, d, n, r = 2, 3, 2, 8, 4, 2
-    return [wave(b, h, w, d), wave(b, h, w, 4, r + 2 * n), wave(4, d, r), wave(4, d), -wave(4, d, n).exp(), wave(4, d)]
+    x = wave(b, h, w, d)
+    if operator == "conv_silu":
+        return [x, wave(d, 1, 3, 3), wave(d)]
+    return [x, wave(b, h, w, 4, r + 2 * n), wave(4, d, r), wave(4, d), -wave(4, d, n).exp(), wave(4, d)]
 
 
-def _truth(direction: str) -> list[Tensor]:
-    case = _case()
+def _truth(operator: str, direction: str) -> list[Tensor]:
+    case, run = _case(operator), getattr(reference, operator)
     if direction == "forward":
-        return [reference.cross_scan(*case)]
+        return [run(*case)]
     # autograd does not run inside an operator's backward, where this may be called: a thread of its own is outside
-    return _in_thread(lambda: _reference_gradients(case))
+    return _in_thread(lambda: _reference_gradients(run, case))
 
 
-def _reference_gradients(case: list[Tensor]) -> list[Tensor]:
+def _reference_gradients(run: Callable[..., Tensor], case: list[Tensor]) -> list[Tensor]:
     with torch.enable_grad():
         leaves = [t.requires_grad_() for t in case]
-        return list(torch.autograd.grad(reference.cross_scan(*leaves).sum(), leaves))
+        return list(torch.autograd.grad(run(*leaves).sum(), leaves))
 
 
 def _in_thread(function: Callable[[], list[Tensor]]) -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""The scan in plain vectorised torch, a chunk of tokens at a time: any device, `torch.export`, ONNX.
+"""The operators in plain vectorised torch, scans a chunk of tokens at a time: any device, `torch.export`, ONNX.
 
 Inside a chunk the recurrence h_t = a_t h_{t-1} + v_t is composed by doubling (Hillis & Steele 1986): after the step
 with shift 2^i every token holds the effect of the 2^(i+1) tokens up to it. Only products of decays in (0, 1] and sums
@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from medmamba.ops import reference
 from medmamba.ops.sequences import Tokens
 
 CHUNK = 32  # tokens; the memory of a chunk grows with it, the number of Python steps falls
@@ -111,3 +112,18 @@ def _scatter(values: Tensor, order: Tensor, j: int) -> Tensor:
     """Undo `_gather`, (b, k, l, c) -> (b, l, k, c); with j = 1 the k scans are summed, (b, l, 1, c)."""
     maps = torch.stack([values[:, k, index.argsort()] for k, index in enumerate(order)], dim=2)
     return maps if j == len(order) else maps.sum(dim=2, keepdim=True)
+
+
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Depthwise convolution and SiLU in the dtype of x, contiguous, as kernels give it."""
+    return reference.conv_silu(x, weight.to(x.dtype), bias.to(x.dtype)).contiguous()
+
+
+def conv_silu_backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of x, weight and bias."""
+    x_, weight_, d = x.permute(0, 3, 1, 2), weight.to(x.dtype), x.shape[3]
+    y = F.conv2d(x_, weight_, bias.to(x.dtype), padding=1, groups=d)
+    grad = torch.ops.aten.silu_backward(grad.permute(0, 3, 1, 2).to(x.dtype), y)
+    shape = ([d], [1, 1], [1, 1], [1, 1], False, [0, 0], d, [True, True, True])
+    dx, dweight, dbias = torch.ops.aten.convolution_backward(grad, x_, weight_, *shape)
+    return dx.permute(0, 2, 3, 1).contiguous(), dweight.to(weight.dtype).contiguous(), dbias.to(bias.dtype)

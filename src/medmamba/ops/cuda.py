@@ -13,7 +13,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from medmamba.ops.cuda_conv import conv_silu, conv_silu_backward
 from medmamba.ops.cuda_module import DTYPES, SCAN, load
+
+__all__ = ["conv_silu", "conv_silu_backward", "cross_scan", "cross_scan_backward"]
 
 STATES = 16  # that a warp holds of a channel; more are scanned in turns
 CHUNK = 8  # tokens: what segments are multiples of; between two states that the backward begins from

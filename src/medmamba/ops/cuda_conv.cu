@@ -1,11 +1,9 @@
 // A depthwise 3 x 3 convolution with SiLU, forward and backward, compiled at run time behind `cuda_instructions.cuh` and
-// `cuda_vectors.cuh`; `medmamba.ops.cuda_conv` launches.
+// `cuda_common.cuh`; `medmamba.ops.cuda_conv` launches.
 //
 // A thread owns two channels and walks along strips of a row with a window of 3 x 3 positions in registers. A step loads
 // the three positions of a new column, one step before it needs them. Positions of the map lie `stride` elements apart, so
 // that it may be part of a wider one. Weights are (9, d), so that the channels of neighbouring threads lie side by side.
-
-#define LOG2E 1.4426950408889634f
 
 __device__ __forceinline__ float sigmoid(float v) { return reciprocal(1.f + exp2_(-v * LOG2E)); }
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 CAPABILITY = (8, 0)  # of the card: bfloat16, copies in the background, shared memory for every published size
 DTYPES = {torch.float32: "FP32", torch.bfloat16: "BF16", torch.float16: "FP16"}
-SHARED = ("cuda_instructions.cuh", "cuda_vectors.cuh")  # come before each source
+SHARED = ("cuda_instructions.cuh", "cuda_common.cuh")  # come before each source
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-// The cross-scan for NVIDIA cards, compiled at run time behind `cuda_instructions.cuh` and `cuda_vectors.cuh`;
+// The cross-scan for NVIDIA cards, compiled at run time behind `cuda_instructions.cuh` and `cuda_common.cuh`;
 // `medmamba.ops.cuda` sets the macros and launches.
 //
 //   RANK              of the step's projection
@@ -11,7 +11,6 @@
 // registers first and then over 4 or 8 lanes. While a warp works on one chunk, the next one is on its way to shared memory:
 // without that it would mostly wait for memory.
 
-#define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
 #define FULL 0xffffffffu
 #define ROW (RANK + 2 * STATES)

@@ -77,3 +77,9 @@ def roll(sequences: Tensor, height: int, width: int) -> Tensor:
     rows = [s.unflatten(1, (height, width)) for s in by_rows]
     columns = [s.unflatten(1, (width, height)).transpose(1, 2) for s in by_columns]
     return torch.stack([rows[0], columns[0], rows[1], columns[1]], dim=3)
+
+
+def conv_silu(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Depthwise convolution and SiLU; see `medmamba.ops.conv_silu` for the arguments."""
+    y = F.conv2d(x.permute(0, 3, 1, 2), weight, bias, padding=1, groups=x.shape[3])
+    return F.silu(y.permute(0, 2, 3, 1))

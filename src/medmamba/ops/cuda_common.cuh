@@ -1,4 +1,8 @@
-// N neighbouring values at once.
+// What all kernels share.
+
+#define LOG2E 1.4426950408889634f  // exp(v) is exp2_(v * LOG2E)
+
+// N neighbouring values at once
 
 template <int N>
 struct __align__(N * sizeof(T)) Pack { T v[N]; };
