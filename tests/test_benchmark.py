@@ -333,6 +333,21 @@ def test_gpu_a_recorded_step_does_what_the_step_does():
 
 
 @pytest.mark.gpu
+def test_gpu_what_a_graph_works_on_lives_as_long_as_its_replay():
+    def make(result):
+        ones, stream = torch.ones(1 << 20, device="cuda"), torch.cuda.Stream()
+        timing._warm_up(call := lambda: result.copy_(ones), torch.device("cuda"), 0, stream)
+        return timing.record(call, stream)
+
+    replay = make(result := torch.zeros(1 << 20, device="cuda"))
+    others = [torch.full((1 << 20,), 7.0, device="cuda") for _ in range(8)]  # take what is free
+    result.zero_()
+    replay()
+    assert torch.equal(result, torch.ones_like(result))
+    assert all((other == 7).all() for other in others)
+
+
+@pytest.mark.gpu
 def test_gpu_what_a_graph_cannot_hold_is_a_reason_and_the_device_goes_on():
     ones = torch.ones(8, device="cuda")
     stream, before = torch.cuda.Stream(), torch.cuda.current_stream()
@@ -344,18 +359,26 @@ def test_gpu_what_a_graph_cannot_hold_is_a_reason_and_the_device_goes_on():
     torch.rand(4, device="cuda")  # the generator is not left as if a recording went on
 
 
-@pytest.mark.gpu
-@pytest.mark.slow
-@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
-def test_gpu_every_mode_of_both_models_has_every_figure(precision, capsys):
-    arguments = ["--models", "resnet10t", "medmamba_nano", "--image-size", "64", "64", "--batch-size", "8"]
-    code = main(
-        ["benchmark", *arguments, "--precision", precision, "--seconds", "0.05", "--device", "cuda", "--op", "--json"]
-    )
+def gpu_report(capsys, *arguments):
+    small = ["--models", "resnet10t", "medmamba_nano", "--image-size", "64", "64", "--batch-size", "8"]
+    code = main(["benchmark", *small, *arguments, "--seconds", "0.05", "--device", "cuda", "--json"])
     report = json.loads(capsys.readouterr().out)
     assert code == 0, summary.failures(report)
-    assert len(report["measurements"]) == 2 * 4 * 4
+    assert len(report["measurements"]) == 2 * 2 * 4  # models, modes, quantities
     assert all(row["median"] > 0 for row in report["measurements"])
+    return report
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
+def test_gpu_both_models_have_every_figure(precision, capsys):
+    report = gpu_report(capsys, "--precision", precision, "--modes", "eager", "graph", "--op")
     memory = {row["mode"]: row["median"] for row in report["measurements"] if row["quantity"] == "memory"}
     assert 0.5 < memory["graph"] / memory["eager"] < 2  # a replay allocates nothing, its recording counts
     assert all(row["times_limit"] > 0.5 for row in report["scans"])
+
+
+@pytest.mark.gpu
+@pytest.mark.slow
+def test_gpu_both_models_have_every_figure_when_compiled(capsys):
+    gpu_report(capsys, "--modes", "compile", "compile+graph")

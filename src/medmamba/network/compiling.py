@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 
@@ -21,6 +22,8 @@ def mend_inductor() -> None:
 def record(call: Callable[[], object], stream: torch.cuda.Stream) -> Callable[[], None]:
     """Record in a CUDA graph what a call does, and return what replays it.
 
+    A graph works at fixed addresses. What replays it holds the call, so that the tensors it works on stay there.
+
     The call must have run on `stream` before, so that nothing is compiled or tuned while it is recorded, and so that
     autograd's accumulation nodes belong to the stream that is recorded (PyTorch, CUDA semantics, "CUDA Graphs").
 
@@ -38,7 +41,11 @@ def record(call: Callable[[], object], stream: torch.cuda.Stream) -> Callable[[]
                 raise
     except Exception as reason:  # ending a broken recording raises once more, over the reason for it
         raise RuntimeError(f"not recorded in a CUDA graph: {first or one_line(reason)}") from reason
-    return graph.replay
+    return partial(_replay, graph, call)
+
+
+def _replay(graph: torch.cuda.CUDAGraph, call: Callable[[], object]) -> None:
+    graph.replay()
 
 
 def one_line(reason: BaseException) -> str:
