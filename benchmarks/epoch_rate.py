@@ -67,10 +67,10 @@ def main() -> None:
         parser.error("the first epoch is not counted: give 2 or more")
     device = check_device(arguments.device)
     data = repeated(medmamba.open_data(arguments.data), arguments.batch * arguments.steps)
-    step, graph = bare_step(arguments, device, data)
-    before = bare_rates(arguments, device, step)
+    # recorded anew after the training: at its end Lightning frees the memory in which cuBLAS works for a graph
+    before, graph = bare_rates(arguments, device, data)
     epochs = train(arguments, data)[1:]
-    after = bare_rates(arguments, device, step)
+    after, _ = bare_rates(arguments, device, data)
     results = describe(arguments, device, data, graph, before + after, epochs)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps({name: results[name] for name in ("device", "ratio", "ratio_with_validation_and_saving")}))
@@ -127,8 +127,9 @@ def recorded(net: torch.nn.Module, device: torch.device) -> bool:
     return device.type == "cuda" and isinstance(net, MedMamba)
 
 
-def bare_rates(arguments: argparse.Namespace, device: torch.device, step: Callable[[], None]) -> list[float]:
-    """Images a second of the bare step, one figure a measurement, after a warm-up."""
+def bare_rates(arguments: argparse.Namespace, device: torch.device, data: Dataset) -> tuple[list[float], bool]:
+    """Images a second of the bare step, one figure a measurement, after a warm-up; and whether it is recorded."""
+    step, graph = bare_step(arguments, device, data)
 
     def run(steps: int) -> float:
         start = time.perf_counter()
@@ -139,7 +140,7 @@ def bare_rates(arguments: argparse.Namespace, device: torch.device, step: Callab
         return time.perf_counter() - start
 
     run(min(10, arguments.steps))
-    return [arguments.batch * arguments.steps / run(arguments.steps) for _ in range(REPEATS)]
+    return [arguments.batch * arguments.steps / run(arguments.steps) for _ in range(REPEATS)], graph
 
 
 def train(arguments: argparse.Namespace, data: Dataset) -> list[dict[str, float]]:

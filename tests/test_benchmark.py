@@ -359,12 +359,13 @@ def test_gpu_what_a_graph_cannot_hold_is_a_reason_and_the_device_goes_on():
     torch.rand(4, device="cuda")  # the generator is not left as if a recording went on
 
 
-def gpu_report(capsys, *arguments):
+def gpu_report(capsys, modes, *arguments):
     small = ["--models", "resnet10t", "medmamba_nano", "--image-size", "64", "64", "--batch-size", "8"]
-    code = main(["benchmark", *small, *arguments, "--seconds", "0.05", "--device", "cuda", "--json"])
+    rest = ["--modes", *modes, *arguments, "--seconds", "0.05", "--device", "cuda", "--json"]
+    code = main(["benchmark", *small, *rest])
     report = json.loads(capsys.readouterr().out)
     assert code == 0, summary.failures(report)
-    assert len(report["measurements"]) == 2 * 2 * 4  # models, modes, quantities
+    assert len(report["measurements"]) == 2 * len(modes) * 4  # models, modes, quantities
     assert all(row["median"] > 0 for row in report["measurements"])
     return report
 
@@ -372,7 +373,7 @@ def gpu_report(capsys, *arguments):
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["bf16-mixed", "16-mixed"])
 def test_gpu_both_models_have_every_figure(precision, capsys):
-    report = gpu_report(capsys, "--precision", precision, "--modes", "eager", "graph", "--op")
+    report = gpu_report(capsys, ["eager", "graph"], "--precision", precision, "--op")
     memory = {row["mode"]: row["median"] for row in report["measurements"] if row["quantity"] == "memory"}
     assert 0.5 < memory["graph"] / memory["eager"] < 2  # a replay allocates nothing, its recording counts
     assert all(row["times_limit"] > 0.5 for row in report["scans"])
@@ -381,4 +382,4 @@ def test_gpu_both_models_have_every_figure(precision, capsys):
 @pytest.mark.gpu
 @pytest.mark.slow
 def test_gpu_both_models_have_every_figure_when_compiled(capsys):
-    gpu_report(capsys, "--modes", "compile", "compile+graph")
+    gpu_report(capsys, ["compile+graph"])
