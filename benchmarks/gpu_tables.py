@@ -4,7 +4,8 @@
 
 For the README that of models, from results/gpu.json (`medmamba benchmark --seconds 0.5 --models convnext_tiny
 medmamba_tiny --modes eager compile compile+graph --out FILE`); for docs/explain/scan.md that of the scan, from
-gpu-scan.json (`--op`), and that of large inputs, from gpu.json, gpu-1024.json and gpu-base16.json.
+gpu-scan.json (`--op`), that of large inputs, from gpu.json, gpu-1024.json and gpu-base16.json, and that of the scan's
+making, from scan-history.json; for docs/how-to/fast-training.md that of one and two GPUs, from two-gpus.json.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def main() -> None:
-    print(models(), large(), scans(), sep="\n\n")
+    print(models(), large(), scans(), history(), gpus(), sep="\n\n")
 
 
 def models() -> str:
@@ -82,6 +83,40 @@ def scans() -> str:
         (forward, limit), (both, limit_both) = (times[shape, backend, w] for w in ("forward", "forward+backward"))
         rows.append((f"{shape}", backend, f"{forward:.2f}", f"{limit:.2f}", f"{both:.2f}", f"{limit_both:.2f}"))
     return markdown(("map (b, h, w, d)", "backend", "forward, ms", "limit", "with backward, ms", "limit"), rows)
+
+
+def history() -> str:
+    """A row a commit: the first stage's scan, and the sum of those of all four."""
+    rows = [
+        (
+            step["commit"][:7],
+            step["subject"],
+            *(
+                f"{f(step[work]):.2f}"
+                for f in (lambda times: times[0], sum)
+                for work in ("forward", "forward_and_backward")
+            ),
+        )
+        for step in load("scan-history")["steps"]
+    ]
+    heading = ("stage 1 forward, ms", "with backward", "all stages forward", "with backward")
+    return markdown(("commit", "what it brought", *heading), rows)
+
+
+def gpus() -> str:
+    """A row a number of GPUs."""
+    report = load("two-gpus")
+    first = report["runs"][0]["images_per_second"]
+    rows = [
+        (
+            str(run["devices"]),
+            str(run["batch_size"]),
+            f"{run['images_per_second']:,.0f} ({run['images_per_second'] / first:.2f})",
+            f"{auc:.4f}",
+        )
+        for run, auc in zip(report["runs"], report["auc"], strict=True)
+    ]
+    return markdown(("GPUs", "batch", "training, images/s", "validation AUC"), rows)
 
 
 def load(name: str) -> dict[str, Any]:

@@ -293,21 +293,26 @@ def test_f012_in_the_first_epoch_there_is_nothing_to_keep(short_fit: Fit, monkey
         short_fit()
 
 
-def test_ctrl_c_leaves_a_bundle_that_says_so_and_can_be_resumed(
-    short_fit: Fit, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+@pytest.mark.parametrize(("number", "words"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")], ids=str)
+def test_a_run_that_is_told_to_end_leaves_a_bundle_that_says_so_and_can_be_resumed(
+    number: signal.Signals,
+    words: str,
+    short_fit: Fit,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
     whole = short_fit("whole")
 
     def press(tensor: Tensor) -> Tensor:
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         return tensor
 
     with monkeypatch.context() as patch:
         break_step(patch, 5, press)
         run = short_fit("cut")
-    assert "stopped by Ctrl-C" in caplog.text
-    assert load_bundle(run).provenance["ended"] == "stopped by Ctrl-C"
+    assert f"stopped by {words}" in caplog.text
+    assert load_bundle(run).provenance["ended"] == f"stopped by {words}"
     assert len(rows(run)) == 1
     medmamba.load(run, device="cpu")
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler

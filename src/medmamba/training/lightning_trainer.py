@@ -101,8 +101,8 @@ def end_together(trainer: Trainer) -> None:
     trainer.fit_loop.epoch_loop._broadcast_sigterm_tensor = ask  # type: ignore[method-assign]
 
 
-def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any) -> bool:
-    """Train; True if it ran to its end, False if Ctrl-C stopped it.
+def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any) -> str:
+    """Train, and say in words what ended it: its own end, Ctrl-C or SIGTERM.
 
     Lightning answers Ctrl-C by ending the whole program and leaves it deaf to further ones; both are undone here.
     """
@@ -110,9 +110,11 @@ def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any)
     handler = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(module, train, val)
-        return True
+        return "finished"
+    except SIGTERMException:
+        return "stopped by SIGTERM"
     except (KeyboardInterrupt, SystemExit):
-        return False
+        return "stopped by Ctrl-C"
     finally:
         if main:
             signal.signal(signal.SIGINT, handler)

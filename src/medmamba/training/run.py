@@ -167,8 +167,7 @@ def _conclude(trainer: Trainer, made: Prepared, keeper: Keeper, config: TrainCon
     failure, module = None, made.module
     try:
         with limits_explained(config, module.recipe.batch_size):
-            whole = run_trainer(trainer, module, made.train, made.val)
-        ended = "finished" if whole else "stopped by Ctrl-C"
+            ended = run_trainer(trainer, module, made.train, made.val)
     except TrainingError as reason:
         failure = ended = str(reason)
     if ended == "finished" and len(keeper.history) < module.recipe.epochs:
@@ -177,11 +176,12 @@ def _conclude(trainer: Trainer, made: Prepared, keeper: Keeper, config: TrainCon
     if best is None:
         when = f"{failure}; this was" if failure else ended
         raise TrainingError(f"{when} before the first epoch was finished, and {folder} holds no weights")
+    kept = f"{folder} keeps the weights of epoch {best.epoch}, the best of {len(keeper.history)}"
     if trainer.is_global_zero:
         keeper.finish(ended)
-    kept = f"{folder} keeps the weights of epoch {best.epoch}, the best of {len(keeper.history)}"
     if failure:
         raise TrainingError(f"{failure}; {kept}")
-    level = logging.INFO if ended.startswith("finished") else logging.WARNING
-    logger.log(level, "%s after %s: %s", ended, in_clock(keeper.seconds), kept)
+    if trainer.is_global_zero:
+        level = logging.INFO if ended.startswith("finished") else logging.WARNING
+        logger.log(level, "%s after %s: %s", ended, in_clock(keeper.seconds), kept)
     return folder
