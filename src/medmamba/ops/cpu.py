@@ -1,93 +1,118 @@
 """The scan compiled for the CPU by numba: no compiler on the user's machine, forward and backward.
 
-A unit of work is one image and one tile of channels, for which all scans run one after the other with the state in the
-first-level cache. Channels are the vectorised axis. Units are spread over torch's number of threads by a thread pool of
-ours rather than by numba's own layers, of which one dies in a forked child and another under concurrent callers; the
-kernels release the interpreter's lock and no unit writes where another does, so that results do not depend on threads.
+A unit of work is one image, one part of the scans and one tile of channels, with the state in the first-level cache.
+Channels are the vectorised axis. Units are taken by as many threads as torch uses; the kernels release the
+interpreter's lock and no unit writes where another does, so that results do not depend on threads.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from medmamba.ops.cpu_threads import run
 from medmamba.ops.sequences import Tokens
 
 log = logging.getLogger(__name__)
 
 CHUNK = 32  # tokens between two states that the backward keeps; what lies between is computed again
-TILE = 64  # channels in a unit of work
+WIDEST, NARROWEST = 128, 32  # channels of a unit: its states fit in the first-level cache; each has work enough
+SHARES = 4  # of the units, that a thread takes one after the other
 
 
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
-    x, dt, A, BC, D = (t.detach().numpy() for t in tokens)
-    y = np.zeros_like(x)
-    tile, states = _tile(x), A.shape[2]
-    arguments = (x, dt, _states_first(A), BC, D, order.numpy(), y)
-    scratch = ((states, tile), *3 * ((tile,),))
-    _spread(kernels().forward, arguments, scratch, units=x.shape[0] * -(-x.shape[3] // tile))
-    return torch.from_numpy(y)
+    d = tokens.x.shape[3]
+    x, dt, A, BC, D = _arrays(tokens)
+    parts, rates = _parts(x, len(A)), _rates(A)
+    units = x.shape[0] * parts
+    tile = _tile(x.shape[3], least=-(-torch.get_num_threads() // units))
+    y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
+    arguments, scratch = (x, dt, rates, BC, D, order.numpy(), y), (rates.shape[1], tile)
+    _spread(kernels().forward, arguments, (scratch,), (parts, tile), units=units * -(-x.shape[3] // tile))
+    return torch.from_numpy(_sum(y))[..., :d]
 
 
 def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     """Gradients of the tokens."""
-    x, dt, A, BC, D = (t.detach().numpy() for t in tokens)
-    rates = _states_first(A)
-    tile, states = _tile(x), rates.shape[1]
+    d = tokens.x.shape[3]
+    (x, dt, A, BC, D), (gradient,) = _arrays(tokens), _padded(grad)
+    parts, states, tile = _parts(x, len(A)), A.shape[1], _tile(x.shape[3])
     batch, tiles, chunks = x.shape[0], -(-x.shape[3] // tile), -(-x.shape[1] // CHUNK)
-    dx, ddt = np.zeros_like(x), np.empty_like(dt)
+    dx, ddt = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype), np.empty_like(dt)
     # sums over channels are made a tile at a time, sums over the batch an image at a time; added up below, in one order
     dBC = np.empty((tiles, *BC.shape[:3], 2 * states), BC.dtype)
-    dA, dD = np.zeros((batch, *rates.shape), A.dtype), np.zeros((batch, *D.shape), D.dtype)
-    arguments = (grad.detach().numpy(), x, dt, rates, BC, D, order.numpy(), dx, ddt, dA, dBC, dD)
-    kept = (CHUNK, states, tile)  # of a chunk
+    dA, dD = np.zeros((batch, *A.shape), A.dtype), np.zeros((batch, *D.shape), D.dtype)
+    arguments = (gradient, x, dt, A, _rates(A), BC, D, order.numpy(), dx, ddt, dA, dBC, dD)
+    kept, lanes = (CHUNK, states, tile), kernels().lanes
     scratch = ((chunks, states, tile), (CHUNK + 1, states, tile), kept, *2 * ((CHUNK, tile),), (states, tile))
-    _spread(kernels().backward, arguments, scratch + 3 * ((tile,),), units=batch * tiles)
-    sums = dA.sum(0).transpose(0, 2, 1), dBC.sum(0), dD.sum(0)
-    return Tokens(torch.from_numpy(dx), torch.from_numpy(ddt), *map(torch.from_numpy, sums))
+    scratch += ((2 * states, lanes),)
+    _spread(kernels().backward, arguments, scratch, (parts, tile), units=batch * parts * tiles)
+    sums = dA.sum(0).transpose(0, 2, 1)[:, :d], dBC.sum(0), dD.sum(0)[:, :d]
+    return Tokens(torch.from_numpy(_sum(dx))[..., :d], torch.from_numpy(ddt)[..., :d], *map(torch.from_numpy, sums))
 
 
-def _states_first(A: np.ndarray) -> np.ndarray:  # (k, d, n) -> (k, n, d), so that channels lie side by side
-    return np.ascontiguousarray(A.transpose(0, 2, 1))
+def _arrays(tokens: Tokens) -> tuple[np.ndarray, ...]:
+    """The tokens with channels that fill whole vectors, and A as (k, n, d), so that channels lie side by side."""
+    x, dt, D = _padded(tokens.x, tokens.dt, tokens.D)
+    (A,) = _padded(tokens.A.transpose(1, 2))
+    return x, dt, A, tokens.BC.detach().numpy(), D
 
 
-def _tile(x: np.ndarray) -> int:
-    """Channels in a unit: `TILE`, or half of it where that leaves a thread without work."""
-    return TILE if x.shape[0] * (x.shape[3] // TILE) >= torch.get_num_threads() else TILE // 2
+def _padded(*tensors: Tensor) -> tuple[np.ndarray, ...]:
+    """With zeros after the last channels; a channel of zeros changes nothing in the others."""
+    missing = -tensors[0].shape[-1] % kernels().lanes
+    return tuple((F.pad(t.detach(), (0, missing)) if missing else t.detach()).contiguous().numpy() for t in tensors)
+
+
+def _rates(A: np.ndarray) -> np.ndarray:
+    """For 2^x instead of exp(x)."""
+    return A * A.dtype.type(np.log2(np.e))
+
+
+def _parts(x: np.ndarray, scans: int) -> int:
+    """Groups of the scans that are done side by side: two, with an output each, where all read the same input."""
+    return scans if x.shape[2] > 1 else min(2, scans)
+
+
+def _sum(outputs: np.ndarray) -> np.ndarray:
+    return outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+
+
+def _tile(channels: int, least: int = 1) -> int:
+    """Channels in a unit, for tiles of about the same width, if possible at least so many."""
+    tiles = max(-(-channels // WIDEST), min(least, channels // NARROWEST))
+    lanes: int = kernels().lanes
+    return -(-channels // (tiles * lanes)) * lanes
 
 
 def _spread(
-    kernel: Callable[..., None], arguments: tuple[np.ndarray, ...], scratch: tuple[tuple[int, ...], ...], units: int
+    kernel: Callable[..., None],
+    arguments: tuple[np.ndarray, ...],
+    scratch: tuple[tuple[int, ...], ...],
+    sizes: tuple[int, int],
+    units: int,
 ) -> None:
-    """Run a kernel over `units`, in contiguous shares, one a thread, each with its own scratch arrays."""
+    """Run a kernel over `units`, on torch's number of threads, each with its own scratch arrays."""
     threads = max(1, min(torch.get_num_threads(), units))
-    bounds = [units * i // threads for i in range(threads + 1)]
+    count = units if threads == 1 else min(units, SHARES * threads)
+    shares = iter(pairwise([units * i // count for i in range(count + 1)]) if threads > 1 else [(0, units)])
     dtype = arguments[0].dtype
 
-    def work(first: int, last: int) -> None:
-        kernel(*arguments, *(np.empty(shape, dtype) for shape in scratch), first, last)
+    def work() -> None:
+        own = [np.empty(shape, dtype) for shape in scratch]
+        for first, last in shares:
+            kernel(*arguments, *own, *sizes, first, last)
 
-    shares = list(pairwise(bounds))
-    waiting = [_pool(os.getpid()).submit(work, *share) for share in shares[1:]] if threads > 1 else []
-    work(*shares[0])
-    for future in waiting:
-        future.result()
-
-
-@cache
-def _pool(process: int) -> ThreadPoolExecutor:
-    """Threads of this process; a forked child has another number and so makes its own."""
-    return ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="medmamba-scan")
+    run(work, threads)
 
 
 @cache
@@ -109,7 +134,7 @@ def _build(cached: bool) -> SimpleNamespace:
 
     from medmamba.ops import cpu_kernels
 
-    # sums may be reordered, which vectorised ones need; NaN and infinity keep their meaning
-    fastmath = {"reassoc", "contract", "nsz", "arcp"}
-    compiled = numba.njit(cache=cached, nogil=True, fastmath=fastmath, error_model="numpy")
-    return SimpleNamespace(forward=compiled(cpu_kernels.forward), backward=compiled(cpu_kernels.backward))
+    compiled = numba.njit(cache=cached, nogil=True, error_model="numpy")
+    return SimpleNamespace(
+        forward=compiled(cpu_kernels.forward), backward=compiled(cpu_kernels.backward), lanes=cpu_kernels.LANES
+    )
