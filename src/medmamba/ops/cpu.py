@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from medmamba.ops.cpu_threads import run
-from medmamba.ops.sequences import Tokens
+from medmamba.ops.sequences import Tokens, like, map_order
 
 log = logging.getLogger(__name__)
 
@@ -28,15 +28,31 @@ WIDEST, NARROWEST = 128, 32  # channels of a unit: its states fit in the first-l
 SHARES = 4  # of the units, that a thread takes one after the other
 
 
+def cross_scan(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
+    """Forward of the two-dimensional scan without the array of its steps; arguments as in `medmamba.ops.cross_scan`."""
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    none = x.new_empty(len(A), 0, 0, x.shape[3], dtype=dtype)
+    sequence, BC = x.to(dtype).flatten(1, 2).unsqueeze(2), proj.to(dtype).flatten(1, 2).contiguous()
+    tokens = Tokens(sequence, none, A.to(dtype), BC, D.to(dtype))
+    order = map_order(x.shape[1], x.shape[2], x.device)
+    return like(_forward(tokens, order, dt_weight.to(dtype), dt_bias.to(dtype)), x)
+
+
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
+    k, d = tokens.D.shape
+    return _forward(tokens, order, tokens.D.new_empty(k, d, 0), tokens.D)
+
+
+def _forward(tokens: Tokens, order: Tensor, dt_weight: Tensor, dt_bias: Tensor) -> Tensor:
     d = tokens.x.shape[3]
     x, dt, A, BC, D = _arrays(tokens)
+    weight, bias = _padded(dt_weight.transpose(1, 2), dt_bias)
     parts, rates = _parts(x, len(A)), _rates(A)
     units = x.shape[0] * parts
     tile = _tile(x.shape[3], least=-(-torch.get_num_threads() // units))
     y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
-    arguments, scratch = (x, dt, rates, BC, D, order.numpy(), y), (rates.shape[1], tile)
+    arguments, scratch = (x, dt, weight, bias, rates, BC, D, order.numpy(), y), (rates.shape[1], tile)
     _spread(kernels().forward, arguments, (scratch,), (parts, tile), units=units * -(-x.shape[3] // tile))
     return torch.from_numpy(_sum(y))[..., :d]
 
@@ -52,9 +68,8 @@ def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     dBC = np.empty((tiles, *BC.shape[:3], 2 * states), BC.dtype)
     dA, dD = np.zeros((batch, *A.shape), A.dtype), np.zeros((batch, *D.shape), D.dtype)
     arguments = (gradient, x, dt, A, _rates(A), BC, D, order.numpy(), dx, ddt, dA, dBC, dD)
-    kept, lanes = (CHUNK, states, tile), kernels().lanes
-    scratch = ((chunks, states, tile), (CHUNK + 1, states, tile), kept, *2 * ((CHUNK, tile),), (states, tile))
-    scratch += ((2 * states, lanes),)
+    of_chunk = ((CHUNK + 1, states, tile), (CHUNK, states, tile), *2 * ((CHUNK, tile),))
+    scratch = ((chunks, states, tile), *of_chunk, (states, tile), (2 * states, kernels().lanes))
     _spread(kernels().backward, arguments, scratch, (parts, tile), units=batch * parts * tiles)
     sums = dA.sum(0).transpose(0, 2, 1)[:, :d], dBC.sum(0), dD.sum(0)[:, :d]
     return Tokens(torch.from_numpy(_sum(dx))[..., :d], torch.from_numpy(ddt)[..., :d], *map(torch.from_numpy, sums))

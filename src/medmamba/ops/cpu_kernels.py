@@ -19,9 +19,15 @@ def place(unit, parts, tiles, tile, k, d):  # type: ignore[no-untyped-def]
     return b, part, k * part // parts, k * (part + 1) // parts, c, c * tile, min(tile, d - c * tile)
 
 
-def forward(x, dt, rates, BC, D, order, y, state, parts, tile, first, last):  # type: ignore[no-untyped-def]
-    """Set y, (parts, b, l, 1, d) for j = 1 and (1, b, l, j, d) otherwise, to the outputs of the scans."""
-    (k, n, d), (images, length, j, _) = rates.shape, x.shape
+def forward(  # type: ignore[no-untyped-def]
+    x, dt, weight, bias, rates, BC, D, order, y, state, parts, tile, first, last
+):  # fmt: skip
+    """Set y, (parts, b, l, 1, d) for j = 1 and (1, b, l, j, d) otherwise, to the outputs of the scans.
+
+    With `weight` (k, r, d) and `bias` (k, d) the steps before softplus come from the first r columns of BC, which saves
+    the largest array of all; with r = 0 they are read from `dt`.
+    """
+    (k, n, d), (images, length, j, _), r = rates.shape, x.shape, weight.shape[1]
     tiles = (d + tile - 1) // tile
     at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
     zero, log2_e = splat(x.dtype.type(0)), splat(x.dtype.type(LOG2_E))
@@ -38,7 +44,13 @@ def forward(x, dt, rates, BC, D, order, y, state, parts, tile, first, last):  # 
                 there = at_y * x.size + at_x
                 for i in range(0, w, LANES):
                     xs = load(x, at_x + i)
-                    step, _ = softplus(load(dt, at_dt + i), zero, log2_e)
+                    if r:
+                        v = load(bias, q * d + lo + i)
+                        for m in range(r):
+                            v = v + load(weight, (q * r + m) * d + lo + i) * splat(row[m])
+                    else:
+                        v = load(dt, at_dt + i)
+                    step, _ = softplus(v, zero, log2_e)
                     inflow, out = step * xs, load(D, q * d + lo + i) * xs
                     for m in range(n):
                         decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
@@ -54,7 +66,7 @@ def backward(  # type: ignore[no-untyped-def]
     grad, x, dt, A, rates, BC, D, order, dx, ddt, dA, dBC, dD,
     borders, states, decays, steps, slopes, carry, sums, parts, tile, first, last,
 ):  # fmt: skip
-    """Gradients: dx, as y in `forward`, ddt and dBC (a tile of channels each) are set, dA and dD (an image each) added to.
+    """Gradients: dx (as y in `forward`), ddt and dBC (a tile each) are set, dA and dD (an image each) added to.
 
     States are kept at the borders of chunks; within a chunk they are computed again, and the adjoint recurrence
     g_t = C_t y'_t + a_{t+1} g_{t+1} then runs backwards.

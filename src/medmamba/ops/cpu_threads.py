@@ -1,9 +1,9 @@
 """Python functions on several threads at once, for kernels that release the interpreter's lock.
 
-On Linux they are the threads of torch's own OpenMP. When an operator of torch has ended, these wait busily for the next
-one, for some milliseconds and on all cores; other threads would have to share the cores with them. Where torch has no
-GNU OpenMP, and in a forked child, in which OpenMP's threads are gone and waiting for them would never end, a pool of our
-own does the work; unlike numba's layers it survives a fork and concurrent callers.
+On Linux they are the threads of torch's own OpenMP. When an operator of torch has ended, these wait busily for the
+next one, for some milliseconds and on all cores; other threads would have to share the cores with them. Where torch has
+no GNU OpenMP, and in a forked child, in which OpenMP's threads are gone and waiting for them would never end, a pool of
+our own does the work; unlike numba's layers it survives a fork and concurrent callers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Vectors of `LANES` numbers for numba: what the CPU kernels compute with. Needs numba.
 
-Loops over arrays are left to LLVM only so far: for every loop it checks anew which of its arrays overlap, and with the few
-channels that stay in the first-level cache these checks cost as much as the scan. A vector is a value of LLVM's own
-vector type, wider than most machines' registers, which LLVM cuts to what the machine has.
+Left to itself, LLVM checks before every loop anew which of its arrays overlap, and with as few channels as stay in the
+first-level cache these checks cost as much as the scan. A vector here is a value of LLVM's own vector type, wider than
+most machines' registers; LLVM cuts it to what the machine has.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ LANES = 16
 
 # 2^f on [-1/2, 1/2], largest relative error 8.0e-8; log(1 + e) / e on [0, 1], 3e-8
 # (weighted least squares, reweighted until the error is level)
-POWER = (1.000000063631097, 0.6931470145873536, 0.2402213637621297, 0.05550664137424409, 0.009675025789044524)
-POWER = (*POWER, 0.0013290030547924614)
-LOG = (0.9999999698795109, -0.49999493139844214, 0.3331909679440749, -0.24842982109474895, 0.19106006353721727)
-LOG = (*LOG, -0.1366324493007784, 0.07822594169058927, -0.029505232523662897, 0.005232692704037076)
+POWER = (
+    *(1.000000063631097, 0.6931470145873536, 0.2402213637621297),
+    *(0.05550664137424409, 0.009675025789044524, 0.0013290030547924614),
+)
+LOG = (
+    *(0.9999999698795109, -0.49999493139844214, 0.3331909679440749),
+    *(-0.24842982109474895, 0.19106006353721727, -0.1366324493007784),
+    *(0.07822594169058927, -0.029505232523662897, 0.005232692704037076),
+)
 LOG2_E = 1.4426950408889634
 LOWEST = -126.0  # 2 to this power is the smallest normal float32
 ROUND = 12582912.0  # 1.5 * 2^23: a float32 to which this is added loses its fraction, and its last bits count
@@ -47,7 +52,7 @@ OF_INTEGERS = ir.VectorType(ir.IntType(32), LANES)
 
 
 @register_model(Vector)
-class VectorModel(models.PrimitiveModel):  # type: ignore[misc]
+class VectorModel(models.PrimitiveModel):
     def __init__(self, manager, kind):  # type: ignore[no-untyped-def]
         super().__init__(manager, kind, of_numbers(kind.dtype))
 

@@ -43,7 +43,7 @@ class Core(Protocol):
 def cross_scan(core: Core, x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: Tensor, D: Tensor) -> Tensor:
     """Forward of the two-dimensional scan; arguments as in `medmamba.ops.cross_scan`."""
     tokens = _map_tokens(x, proj, dt_weight, dt_bias, A, D)
-    return _like(core.forward(tokens, map_order(x.shape[1], x.shape[2], x.device)), x)
+    return like(core.forward(tokens, map_order(x.shape[1], x.shape[2], x.device)), x)
 
 
 def cross_scan_backward(
@@ -58,7 +58,7 @@ def cross_scan_backward(
     grad_low = (grad_dt @ weight).transpose(0, 1).unflatten(0, tokens.BC.shape[:2])  # (b, l, k, r)
     grad_weight = grad_dt.transpose(1, 2) @ low
     gradients = (g.x, torch.cat([grad_low, g.BC], dim=-1), grad_weight, grad_dt.sum(dim=1), g.A, g.D)
-    return tuple(_like(g, t) for g, t in zip(gradients, (x, proj, dt_weight, dt_bias, A, D), strict=True))
+    return tuple(like(g, t) for g, t in zip(gradients, (x, proj, dt_weight, dt_bias, A, D), strict=True))
 
 
 def selective_scan(
@@ -67,7 +67,7 @@ def selective_scan(
     """Forward of the one-dimensional scan; arguments as in `medmamba.ops.selective_scan`."""
     tokens = _line_tokens(u, dt, A, B, C, D, dt_bias)
     y = core.forward(tokens, line_order(B.shape[1], u.shape[-1], u.device))
-    return _like(_channels_first(y), u)
+    return like(_channels_first(y), u)
 
 
 def selective_scan_backward(
@@ -87,13 +87,13 @@ def selective_scan_backward(
     g = core.backward(_tokens_first(grad.to(tokens.x.dtype), B.shape[1]).contiguous(), tokens, order)
     grad_B, grad_C = _channels_first(g.BC).chunk(2, dim=2)
     return (
-        _like(_channels_first(g.x), u),
-        _like(g.dt.permute(1, 0, 3, 2), dt),
-        _like(g.A, A),
-        _like(grad_B, B),
-        _like(grad_C, C),
-        u.new_empty(0) if D is None else _like(g.D, D),
-        u.new_empty(0) if dt_bias is None else _like(g.dt.sum(dim=(1, 2)), dt_bias),
+        like(_channels_first(g.x), u),
+        like(g.dt.permute(1, 0, 3, 2), dt),
+        like(g.A, A),
+        like(grad_B, B),
+        like(grad_C, C),
+        u.new_empty(0) if D is None else like(g.D, D),
+        u.new_empty(0) if dt_bias is None else like(g.dt.sum(dim=(1, 2)), dt_bias),
     )
 
 
@@ -149,6 +149,6 @@ def _channels_first(tokens: Tensor) -> Tensor:  # (b, l, g, d) -> (b, g, d, l)
     return tokens.permute(0, 2, 3, 1)
 
 
-def _like(value: Tensor, argument: Tensor) -> Tensor:
+def like(value: Tensor, argument: Tensor) -> Tensor:
     """In the shape and dtype of an argument and contiguous, as the operators' fakes promise."""
     return value.reshape(argument.shape).to(argument.dtype).contiguous()
