@@ -24,6 +24,7 @@ from medmamba.ops.sequences import Tokens, like, map_order
 log = logging.getLogger(__name__)
 
 CHUNK = 32  # tokens between two states that the backward keeps; what lies between is computed again
+AHEAD = 8  # tokens whose steps the forward computes together
 WIDEST, NARROWEST = 128, 32  # channels of a unit: its states fit in the first-level cache; each has work enough
 SHARES = 4  # of the units, that a thread takes one after the other
 
@@ -52,8 +53,9 @@ def _forward(tokens: Tokens, order: Tensor, dt_weight: Tensor, dt_bias: Tensor) 
     units = x.shape[0] * parts
     tile = _tile(x.shape[3], least=-(-torch.get_num_threads() // units))
     y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
-    arguments, scratch = (x, dt, weight, bias, rates, BC, D, order.numpy(), y), (rates.shape[1], tile)
-    _spread(kernels().forward, arguments, (scratch,), (parts, tile), units=units * -(-x.shape[3] // tile))
+    arguments = (x, dt, weight, bias, rates, BC, D, order.numpy(), y)
+    scratch = ((rates.shape[1], tile), (AHEAD, tile), (0, tile))
+    _spread(kernels().forward, arguments, scratch, (parts, tile), units=units * -(-x.shape[3] // tile))
     return torch.from_numpy(_sum(y))[..., :d]
 
 

@@ -8,7 +8,7 @@ A log2(e), since 2^x is what the machine computes.
 
 from numba.extending import register_jitable
 
-from medmamba.ops.cpu_vectors import LANES, LOG2_E, load, softplus, splat, store, total, where_positive
+from medmamba.ops.cpu_vectors import LANES, LOG2_E, load, log_one_plus, splat, spread, store, total, where_positive
 from medmamba.ops.cpu_vectors import power as exp2
 
 
@@ -19,47 +19,68 @@ def place(unit, parts, tiles, tile, k, d):  # type: ignore[no-untyped-def]
     return b, part, k * part // parts, k * (part + 1) // parts, c, c * tile, min(tile, d - c * tile)
 
 
+@register_jitable
+def set_steps(  # type: ignore[no-untyped-def]
+    steps, slopes, dt, weight, bias, BC, order, q, b, begin, size, lo, w, tile
+):  # fmt: skip
+    """Steps, softplus of what precedes it, for `size` tokens from `begin` on; and its derivative, if `slopes` has room.
+
+    For many tokens at once and apart from the recurrence: softplus is one long chain, and others fill its gaps.
+    """
+    (k, r, d), images, length = weight.shape, len(BC), order.shape[1]
+    zero, one = splat(BC.dtype.type(0)), splat(BC.dtype.type(1))
+    log2_e = splat(BC.dtype.type(LOG2_E))
+    for t in range(size):
+        p = order[q, begin + t]
+        row = ((b * length + p) * k + q) * BC.shape[3]
+        for i in range(0, w, LANES):
+            if r:
+                v = load(bias, q * d + lo + i)
+                for m in range(r):
+                    v = v + load(weight, (q * r + m) * d + lo + i) * spread(BC, row + m)
+            else:
+                v = load(dt, ((q * images + b) * length + p) * d + lo + i)
+            e = exp2(where_positive(v, zero - v, v) * log2_e)
+            store(steps, t * tile + i, where_positive(v, v, v * zero) + log_one_plus(e))
+            if len(slopes):
+                store(slopes, t * tile + i, where_positive(v, one, e) / (one + e))
+
+
 def forward(  # type: ignore[no-untyped-def]
-    x, dt, weight, bias, rates, BC, D, order, y, state, parts, tile, first, last
+    x, dt, weight, bias, rates, BC, D, order, y, state, steps, slopes, parts, tile, first, last
 ):  # fmt: skip
     """Set y, (parts, b, l, 1, d) for j = 1 and (1, b, l, j, d) otherwise, to the outputs of the scans.
 
-    With `weight` (k, r, d) and `bias` (k, d) the steps before softplus come from the first r columns of BC, which saves
-    the largest array of all; with r = 0 they are read from `dt`.
+    With `weight` (k, r, d) and `bias` (k, d) what precedes softplus comes from the first r columns of BC, which saves
+    the largest array of all; with r = 0 it is read from `dt`.
     """
-    (k, n, d), (images, length, j, _), r = rates.shape, x.shape, weight.shape[1]
-    tiles = (d + tile - 1) // tile
+    (k, n, d), (_, length, j, _) = rates.shape, x.shape
+    tiles, chunk = (d + tile - 1) // tile, len(steps)
     at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
-    zero, log2_e = splat(x.dtype.type(0)), splat(x.dtype.type(LOG2_E))
     for unit in range(first, last):
         b, part, begin, end, _, lo, w = place(unit, parts, tiles, tile, k, d)
+        at_y = part if j == 1 else 0
         for q in range(begin, end):
             state[:] = 0
-            at_y = part if j == 1 else 0
-            for t in range(length):
-                p = order[q, t]
-                row = BC[b, p, q]
-                at_x = ((b * length + p) * j + q % j) * d + lo
-                at_dt = ((q * images + b) * length + p) * d + lo
-                there = at_y * x.size + at_x
-                for i in range(0, w, LANES):
-                    xs = load(x, at_x + i)
-                    if r:
-                        v = load(bias, q * d + lo + i)
-                        for m in range(r):
-                            v = v + load(weight, (q * r + m) * d + lo + i) * splat(row[m])
-                    else:
-                        v = load(dt, at_dt + i)
-                    step, _ = softplus(v, zero, log2_e)
-                    inflow, out = step * xs, load(D, q * d + lo + i) * xs
-                    for m in range(n):
-                        decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
-                        h = decay * load(state, m * tile + i) + inflow * splat(row[at_B + m])
-                        store(state, m * tile + i, h)
-                        out = out + h * splat(row[at_C + m])
-                    if j == 1 and q > begin:
-                        out = out + load(y, there + i)
-                    store(y, there + i, out)
+            for start in range(0, length, chunk):
+                size = min(chunk, length - start)
+                set_steps(steps, slopes, dt, weight, bias, BC, order, q, b, start, size, lo, w, tile)
+                for t in range(size):
+                    p = order[q, start + t]
+                    row = ((b * length + p) * k + q) * BC.shape[3]
+                    at_x = ((b * length + p) * j + q % j) * d + lo
+                    there = at_y * x.size + at_x
+                    for i in range(0, w, LANES):
+                        xs, step = load(x, at_x + i), load(steps, t * tile + i)
+                        inflow, out = step * xs, load(D, q * d + lo + i) * xs
+                        for m in range(n):
+                            decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
+                            h = decay * load(state, m * tile + i) + inflow * spread(BC, row + at_B + m)
+                            store(state, m * tile + i, h)
+                            out = out + h * spread(BC, row + at_C + m)
+                        if j == 1 and q > begin:
+                            out = out + load(y, there + i)
+                        store(y, there + i, out)
 
 
 def backward(  # type: ignore[no-untyped-def]
@@ -74,52 +95,48 @@ def backward(  # type: ignore[no-untyped-def]
     (k, n, d), (images, length, j, _) = rates.shape, x.shape
     chunk, chunks, tiles = len(decays), len(borders), (d + tile - 1) // tile
     at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
-    zero, log2_e = splat(x.dtype.type(0)), splat(x.dtype.type(LOG2_E))
-    one = splat(x.dtype.type(1))
+    zero, none, no_slopes = splat(x.dtype.type(0)), A[:, :0], slopes[:0]
     for unit in range(first, last):
         b, part, begin, end, tile_number, lo, w = place(unit, parts, tiles, tile, k, d)
+        at_dx = part if j == 1 else 0
         for q in range(begin, end):
-            at_dx = part if j == 1 else 0
             borders[0] = 0
             for c in range(chunks - 1):
                 borders[c + 1] = borders[c]
-                for t in range(c * chunk, (c + 1) * chunk):
-                    p = order[q, t]
-                    row = BC[b, p, q]
+                set_steps(steps, no_slopes, dt, none, D, BC, order, q, b, c * chunk, chunk, lo, w, tile)
+                for t in range(chunk):
+                    p = order[q, c * chunk + t]
+                    row = ((b * length + p) * k + q) * BC.shape[3]
                     at_x = ((b * length + p) * j + q % j) * d + lo
-                    at_dt = ((q * images + b) * length + p) * d + lo
                     for i in range(0, w, LANES):
-                        step, _ = softplus(load(dt, at_dt + i), zero, log2_e)
+                        step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
                         for m in range(n):
                             at = ((c + 1) * n + m) * tile + i
                             decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
-                            store(borders, at, decay * load(borders, at) + inflow * splat(row[at_B + m]))
+                            store(borders, at, decay * load(borders, at) + inflow * spread(BC, row + at_B + m))
             carry[:] = 0
             for c in range(chunks - 1, -1, -1):
                 start = c * chunk
                 size = min(chunk, length - start)
                 states[0] = borders[c]
+                set_steps(steps, slopes, dt, none, D, BC, order, q, b, start, size, lo, w, tile)
                 for t in range(size):
                     p = order[q, start + t]
-                    row = BC[b, p, q]
+                    row = ((b * length + p) * k + q) * BC.shape[3]
                     at_x = ((b * length + p) * j + q % j) * d + lo
-                    at_dt = ((q * images + b) * length + p) * d + lo
                     for i in range(0, w, LANES):
-                        v = load(dt, at_dt + i)
-                        step, e = softplus(v, zero, log2_e)
-                        store(steps, t * tile + i, step)
-                        store(slopes, t * tile + i, where_positive(v, one, e) / (one + e))
+                        step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
                         for m in range(n):
                             at = (t * n + m) * tile + i
                             decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
                             store(decays, at, decay)
-                            h = decay * load(states, at) + inflow * splat(row[at_B + m])
+                            h = decay * load(states, at) + inflow * spread(BC, row + at_B + m)
                             store(states, at + n * tile, h)
                 for t in range(size - 1, -1, -1):
                     p = order[q, start + t]
-                    row = BC[b, p, q]
+                    row = ((b * length + p) * k + q) * BC.shape[3]
                     at_x = ((b * length + p) * j + q % j) * d + lo
                     at_dt = ((q * images + b) * length + p) * d + lo
                     there = at_dx * x.size + at_x
@@ -129,11 +146,11 @@ def backward(  # type: ignore[no-untyped-def]
                         inflow, through_input, through_decay = step * xs, zero, zero
                         for m in range(n):
                             at, of_rate = (t * n + m) * tile + i, (q * n + m) * d + lo + i
-                            adjoint = load(carry, m * tile + i) + g * splat(row[at_C + m])
+                            adjoint = load(carry, m * tile + i) + g * spread(BC, row + at_C + m)
                             store(sums, m * LANES, load(sums, m * LANES) + adjoint * inflow)
                             h = load(states, at + n * tile)
                             store(sums, (n + m) * LANES, load(sums, (n + m) * LANES) + g * h)
-                            through_input = through_input + adjoint * splat(row[at_B + m])
+                            through_input = through_input + adjoint * spread(BC, row + at_B + m)
                             back = adjoint * load(decays, at)
                             store(carry, m * tile + i, back)
                             through_exp = back * load(states, at)

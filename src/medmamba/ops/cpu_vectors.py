@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic, models, overload, register_jitable, register_model
+from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
 
@@ -97,11 +97,26 @@ def splat(typing_context, number):  # type: ignore[no-untyped-def]
     """One number in all lanes."""
 
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        nothing = ir.Constant(of_numbers(number), ir.Undefined)
-        one = builder.insert_element(nothing, arguments[0], ir.Constant(ir.IntType(32), 0))
-        return builder.shuffle_vector(one, nothing, constant(0, OF_INTEGERS))
+        return _splat(builder, arguments[0])
 
     return Vector(number)(number), code
+
+
+def _splat(builder, number):  # type: ignore[no-untyped-def]
+    nothing = ir.Constant(ir.VectorType(number.type, LANES), ir.Undefined)
+    one = builder.insert_element(nothing, number, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(one, nothing, constant(0, OF_INTEGERS))
+
+
+@intrinsic
+def spread(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """One number of a contiguous array in all lanes; the index counts over all its dimensions."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return _splat(builder, builder.load(builder.gep(data, [arguments[1]])))
+
+    return Vector(array.dtype)(array, types.intp), code
 
 
 @intrinsic
@@ -243,10 +258,3 @@ def _log_one_plus(e):  # type: ignore[no-untyped-def]
         return e
 
     return by_lane
-
-
-@register_jitable
-def softplus(v, zero, log2_e):  # type: ignore[no-untyped-def]
-    """log(1 + exp(v)), and exp(-|v|), from which its derivative follows."""
-    e = power(where_positive(v, zero - v, v) * log2_e)
-    return where_positive(v, v, v * zero) + log_one_plus(e), e
