@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import pairwise
 from types import SimpleNamespace
 
@@ -35,17 +35,22 @@ def cross_scan(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: T
     none = x.new_empty(len(A), 0, 0, x.shape[3], dtype=dtype)
     sequence, BC = x.to(dtype).flatten(1, 2).unsqueeze(2), proj.to(dtype).flatten(1, 2).contiguous()
     tokens = Tokens(sequence, none, A.to(dtype), BC, D.to(dtype))
-    order = map_order(x.shape[1], x.shape[2], x.device)
-    return like(_forward(tokens, order, dt_weight.to(dtype), dt_bias.to(dtype)), x)
+    return like(_forward(tokens, _order(x.shape[1], x.shape[2]), dt_weight.to(dtype), dt_bias.to(dtype)), x)
 
 
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
     k, d = tokens.D.shape
-    return _forward(tokens, order, tokens.D.new_empty(k, d, 0), tokens.D)
+    return _forward(tokens, order.numpy(), tokens.D.new_empty(k, d, 0), tokens.D)
 
 
-def _forward(tokens: Tokens, order: Tensor, dt_weight: Tensor, dt_bias: Tensor) -> Tensor:
+@lru_cache(maxsize=32)
+def _order(height: int, width: int) -> np.ndarray:
+    order: np.ndarray = map_order(height, width, torch.device("cpu")).numpy()
+    return order
+
+
+def _forward(tokens: Tokens, order: np.ndarray, dt_weight: Tensor, dt_bias: Tensor) -> Tensor:
     d = tokens.x.shape[3]
     x, dt, A, BC, D = _arrays(tokens)
     weight, bias = _padded(dt_weight.transpose(1, 2), dt_bias)
@@ -53,10 +58,10 @@ def _forward(tokens: Tokens, order: Tensor, dt_weight: Tensor, dt_bias: Tensor) 
     units = x.shape[0] * parts
     tile = _tile(x.shape[3], least=-(-torch.get_num_threads() // units))
     y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
-    arguments = (x, dt, weight, bias, rates, BC, D, order.numpy(), y)
+    arguments = (x, dt, weight, bias, rates, BC, D, order, y)
     scratch = ((rates.shape[1], tile), (AHEAD, tile), (0, tile))
     _spread(kernels().forward, arguments, scratch, (parts, tile), units=units * -(-x.shape[3] // tile))
-    return torch.from_numpy(_sum(y))[..., :d]
+    return _sum(y)[..., :d]
 
 
 def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
@@ -74,7 +79,7 @@ def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     scratch = ((chunks, states, tile), *of_chunk, (states, tile), (2 * states, kernels().lanes))
     _spread(kernels().backward, arguments, scratch, (parts, tile), units=batch * parts * tiles)
     sums = dA.sum(0).transpose(0, 2, 1)[:, :d], dBC.sum(0), dD.sum(0)[:, :d]
-    return Tokens(torch.from_numpy(_sum(dx))[..., :d], torch.from_numpy(ddt)[..., :d], *map(torch.from_numpy, sums))
+    return Tokens(_sum(dx)[..., :d], torch.from_numpy(ddt)[..., :d], *map(torch.from_numpy, sums))
 
 
 def _arrays(tokens: Tokens) -> tuple[np.ndarray, ...]:
@@ -100,8 +105,10 @@ def _parts(x: np.ndarray, scans: int) -> int:
     return scans if x.shape[2] > 1 else min(2, scans)
 
 
-def _sum(outputs: np.ndarray) -> np.ndarray:
-    return outputs[0] if len(outputs) == 1 else outputs[0] + outputs[1]
+def _sum(outputs: np.ndarray) -> Tensor:
+    """Of one output or two, in the place of the first."""
+    first, *second = torch.from_numpy(outputs)
+    return first.add_(second[0]) if second else first
 
 
 def _tile(channels: int, least: int = 1) -> int:
