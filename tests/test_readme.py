@@ -80,6 +80,8 @@ def test_the_tables_of_speeds_are_what_the_benchmark_wrote():
     assert tables.gpus() in page
     difference = tables.load("two-gpus")["auc_difference"]
     assert "{value:.4f} (95 % paired bootstrap interval {low:.4f} to {high:.4f})".format(**difference) in page
+    processor = script("processor")
+    assert processor.table(json.loads(processor.RESULTS.read_text())) in page
     for name in ("gpu", "gpu-1024", "gpu-base16", "gpu-scan"):
         report = tables.load(name)
         assert report["complete"]

@@ -7,6 +7,7 @@ import torch
 from scan_cases import cross_scan_case, operands, relative_error, selective_scan_case, with_gradients
 from torch.utils.flop_counter import FlopCounterMode
 
+from medmamba.network.ss2d import SS2D
 from medmamba.ops import cross_scan, reference, selective_scan
 
 BACKENDS = ["cpu", "chunked"]
@@ -188,3 +189,16 @@ def test_the_number_of_threads_does_not_change_the_output():
         assert torch.equal(cross_scan(**case, backend="cpu"), single)
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_rank_that_is_made_even_changes_nothing():
+    torch.manual_seed(0)
+    ss2d = SS2D(16).double()
+    assert ss2d.rank == 1
+    x, A = torch.randn(2, 3, 4, 32, dtype=torch.float64), -torch.exp(ss2d.A_log)
+    y = []
+    for x_proj, dt_weight in ((ss2d.x_proj_weight, ss2d.dt_weight), ss2d._even_rank()):
+        proj = (x @ x_proj.flatten(0, 1).T).unflatten(-1, (4, -1))
+        y.append(cross_scan(x, proj, dt_weight, ss2d.dt_bias, A, ss2d.D, backend="reference"))
+    assert dt_weight.shape[-1] == 2
+    assert relative_error(y[1], y[0]) < 1e-14

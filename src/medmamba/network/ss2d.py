@@ -57,7 +57,7 @@ class SS2D(nn.Module):
         # maps are sequences but where rows and columns matter: see `medmamba.ops.cross_scan` for why
         x, z = self.in_proj(x.flatten(1, 2)).chunk(2, dim=-1)  # (b, h w, d) each
         x = self._convolve(x.unflatten(1, size))
-        x_proj, dt_weight = self._even_rank()
+        x_proj, dt_weight = self._even_rank() if x.is_cuda else (self.x_proj_weight, self.dt_weight)
         proj = F.linear(x.flatten(1, 2), x_proj.flatten(0, 1)).unflatten(-1, (DIRECTIONS, -1)).unflatten(1, size)
         # in float32 at least, because exp amplifies rounding; negative, so that the state decays
         A = -torch.exp(self.A_log.to(torch.promote_types(self.A_log.dtype, torch.float32)))
