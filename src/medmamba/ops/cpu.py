@@ -56,7 +56,8 @@ def _forward(tokens: Tokens, order: np.ndarray, dt_weight: Tensor, dt_bias: Tens
     weight, bias = _padded(dt_weight.transpose(1, 2), dt_bias)
     parts, rates = _parts(x, len(A)), _rates(A)
     units = x.shape[0] * parts
-    tile = _tile(x.shape[3], least=-(-torch.get_num_threads() // units))
+    # two units for each thread, so that one that the machine holds up does not hold up all
+    tile = _tile(x.shape[3], least=-(-2 * torch.get_num_threads() // units))
     y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
     arguments = (x, dt, weight, bias, rates, BC, D, order, y)
     scratch = ((rates.shape[1], tile), (AHEAD, tile), (0, tile))
