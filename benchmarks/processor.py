@@ -5,7 +5,8 @@
 On a processor that others use too, speed drifts by more than the networks differ. So they take turns: a step of each in
 every round, and the figure is the median over rounds of a network's time by that of the first in the same round, with
 the quartiles. Prediction is in `inference_mode` with folded batch norms, as `medmamba predict` does it; training is
-forward, backward and AdamW. Memory is the largest of a process that does nothing else, with Python and PyTorch.
+forward, backward and AdamW. Each comparison has a process of its own, since what ran before decides where the next finds
+its memory. Memory is the largest of a process that does nothing else, with Python and PyTorch.
 """
 
 from __future__ import annotations
@@ -63,23 +64,28 @@ def main() -> None:
     parser.add_argument(
         "--rounds", type=int, default=9, help="of a comparison whose steps take seconds; more of others"
     )
-    parser.add_argument("--only", nargs="*", choices=COMPARISONS, default=list(COMPARISONS))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
-    parser.add_argument("--memory-at", type=int, help=argparse.SUPPRESS)  # what a process of its own does
+    parser.add_argument("--measure", help=argparse.SUPPRESS)  # what a process of its own does
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    if arguments.memory_at:
-        predict(load("medmamba_tiny", train=False), torch.rand(1, 3, arguments.memory_at, arguments.memory_at))()
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+    if arguments.measure:
+        print(json.dumps(measure(arguments.measure, arguments.rounds)))
         return
+
+    def apart(what: str) -> Any:
+        print(what, file=sys.stderr, flush=True)
+        options = ["--threads", str(arguments.threads), "--rounds", str(arguments.rounds), "--measure", what]
+        done = subprocess.run([sys.executable, __file__, *options], check=True, stdout=subprocess.PIPE, text=True)
+        return json.loads(done.stdout.splitlines()[-1])
+
     results = {
         **provenance(torch.device("cpu"), arguments.commit),
         "processor": processor(),
         "image_size": [224, 224],
-        "comparisons": {name: compare(name, COMPARISONS[name], arguments.rounds) for name in arguments.only},
-        "pixels": pixels(arguments.rounds),
-        "memory_gb_at_1024": memory(arguments, 1024),
+        "comparisons": {name: apart(name) for name in COMPARISONS},
+        "pixels": apart("pixels"),
+        "memory": apart("memory"),
     }
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(table(results), arguments.out, sep="\n\n")
@@ -95,7 +101,14 @@ def table(results: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def compare(name: str, wanted: Comparison, rounds: int) -> dict[str, Any]:
+def measure(what: str, rounds: int) -> dict[str, Any]:
+    """One of `COMPARISONS`, `pixels` or `memory`."""
+    if what == "memory":
+        return memory()
+    return pixels(rounds) if what == "pixels" else compare(COMPARISONS[what], rounds)
+
+
+def compare(wanted: Comparison, rounds: int) -> dict[str, Any]:
     """Times in ms, and ratios to the first network."""
     torch.manual_seed(0)
     images = torch.rand(wanted.batch, 3, 224, 224)
@@ -106,7 +119,6 @@ def compare(name: str, wanted: Comparison, rounds: int) -> dict[str, Any]:
     )
     first = times[wanted.models[0]]
     ratios = {model: spread([a / b for a, b in zip(own, first, strict=True)]) for model, own in times.items()}
-    print(name, {model: f"{ratio['median']:.3f}" for model, ratio in ratios.items()}, flush=True)
     return {
         "batch_size": wanted.batch,
         "work": "training" if wanted.train else "prediction",
@@ -124,13 +136,15 @@ def pixels(rounds: int) -> dict[str, Any]:
     times = take_turns(calls, rounds)
     small, large = ([ms * 1e6 / side**2 for ms in times[str(side)]] for side in OF_PIXELS)
     ratio = spread([b / a for a, b in zip(small, large, strict=True)])
-    print("pixels", f"{ratio['median']:.3f}", flush=True)
     return {"sides": list(OF_PIXELS), "ns": [spread(small), spread(large)], "ratio": ratio, "must": 1.3, "aim": 1.1}
 
 
-def memory(arguments: argparse.Namespace, side: int) -> float:
-    command = [sys.executable, __file__, "--threads", str(arguments.threads), "--memory-at", str(side)]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
+def memory() -> dict[str, Any]:
+    """Of this process, after the prediction for one large image."""
+    side = OF_PIXELS[1]
+    predict(load("medmamba_tiny", train=False), torch.rand(1, 3, side, side))()
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    return {"side": side, "gb": gigabytes, "must": 2.0, "aim": 1.0}
 
 
 def load(model: str, train: bool) -> torch.nn.Module:
