@@ -5,8 +5,8 @@
 On a processor that others use too, speed drifts by more than the networks differ. So they take turns: a step of each in
 every round, and the figure is the median over rounds of a network's time by that of the first in the same round, with
 the quartiles. Prediction is in `inference_mode` with folded batch norms, as `medmamba predict` does it; training is
-forward, backward and AdamW. Each comparison has a process of its own, since what ran before decides where the next finds
-its memory. Memory is the largest of a process that does nothing else, with Python and PyTorch.
+forward, backward and AdamW. Each comparison has a process of its own, since what ran before decides where the next
+finds its memory. Memory is the largest of a process that does nothing else, with Python and PyTorch.
 """
 
 from __future__ import annotations
