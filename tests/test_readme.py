@@ -1,5 +1,6 @@
 """The README's code runs, and its figures are those of the results file."""
 
+import importlib
 import importlib.util
 import json
 import re
@@ -77,7 +78,7 @@ def test_the_tables_of_speeds_are_what_the_benchmark_wrote(monkeypatch):
     assert tables.scans() in page
     assert tables.history() in page
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    processor = script("processor")
+    processor = importlib.import_module("processor")
     assert processor.table(json.loads(processor.RESULTS.read_text())) in page
     page = (ROOT / "docs" / "how-to" / "fast-training.md").read_text()
     assert tables.gpus() in page
