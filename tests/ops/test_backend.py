@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import time
 import types
 
 import pytest
@@ -89,6 +90,26 @@ def test_a_wrong_backward_is_caught_before_its_first_use(fresh):
     actual = torch.autograd.grad(cross_scan(**case).sum(), case["x"])[0]
     expected = torch.autograd.grad(reference.cross_scan(**case).sum(), case["x"])[0]
     assert (actual - expected).abs().max() < 1e-4
+
+
+def test_a_backend_that_takes_long_to_prepare_says_so_and_a_quick_one_does_not(fresh, caplog):
+    def slow(tokens, order):
+        time.sleep(0.3)
+        return chunked.forward(tokens, order)
+
+    fresh.setattr(backend, "PATIENCE", 0.05)
+    add_broken(fresh, forward=slow)
+    with caplog.at_level(logging.INFO):
+        assert backend.choose("cpu") == "broken"
+        assert backend.choose("cpu") == "broken"
+    assert [r.getMessage() for r in caplog.records] == [
+        "preparing the scan backend 'broken' for its first forward pass here"
+    ]
+    caplog.clear()
+    fresh.setattr(backend, "PATIENCE", 30)
+    with caplog.at_level(logging.INFO):
+        assert backend.choose("cpu", direction="backward") == "broken"
+    assert not caplog.records
 
 
 def test_a_convolution_that_answers_wrongly_is_not_trusted_while_the_scan_beside_it_is(fresh, caplog):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from medmamba.ops import reference, sequences
 log = logging.getLogger(__name__)
 
 ENVIRONMENT = "MEDMAMBA_BACKEND"
+PATIENCE = 1.0  # seconds
 
 
 class BackendError(RuntimeError):
@@ -176,10 +178,24 @@ def why_not(name: str, device_type: str, direction: str = "forward", *, call: Ca
     tried = "conv_silu" if call.operator == "conv_silu" else "cross_scan"  # both scans share their core
     key = (name, device_type, tried, direction)
     if key not in _verdicts:
-        _verdicts[key] = _self_test(backend, torch.device(device_type), direction, tried)
+        words = f"preparing the {_WORDS[tried]} {name!r} for its first {direction} pass here"
+        with _announced(words):
+            _verdicts[key] = _self_test(backend, torch.device(device_type), direction, tried)
         if reason := _verdicts[key]:
             log.warning("the %s %r is not used on %s: %s", _WORDS[tried], name, device_type, reason)
     return _verdicts[key]
+
+
+@contextmanager
+def _announced(words: str) -> Iterator[None]:
+    """Say what is being done if it takes long: kernels that have to be compiled may take some seconds."""
+    timer = threading.Timer(PATIENCE, log.info, [words])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 _WORDS = {"cross_scan": "scan backend", "conv_silu": "convolution of the backend"}
