@@ -223,38 +223,33 @@ def _fast_log(typing_context, e):  # type: ignore[no-untyped-def]
     return e(e), code
 
 
-def power(y):  # type: ignore[no-untyped-def]
-    """2^y for y up to 127; below -126, 2^-126 in float32."""
+def _by_lane(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of one number, lane after lane: for float64, where nobody waits."""
+
+    def of_vector(vector):  # type: ignore[no-untyped-def]
+        for i in range(LANES):
+            vector = with_lane(vector, i, function(lane(vector, i)))
+        return vector
+
+    return of_vector
+
+
+def power(vector):  # type: ignore[no-untyped-def]
+    """2^vector, up to 127; below -126, 2^-126 in float32."""
     raise NotImplementedError
 
 
 @overload(power)
-def _power(y):  # type: ignore[no-untyped-def]
+def _power(vector):  # type: ignore[no-untyped-def]
     """In float32, 2^whole from exponent bits times 2^fraction from a polynomial: libm's functions take one number."""
-    if y.dtype == types.float32:
-        return lambda y: _fast_power(y)
-
-    def by_lane(y):  # type: ignore[no-untyped-def]
-        for i in range(LANES):
-            y = with_lane(y, i, np.exp2(lane(y, i)))
-        return y
-
-    return by_lane
+    return (lambda vector: _fast_power(vector)) if vector.dtype == types.float32 else _by_lane(np.exp2)
 
 
-def log_one_plus(e):  # type: ignore[no-untyped-def]
-    """log(1 + e) for e in [0, 1]."""
+def log_one_plus(vector):  # type: ignore[no-untyped-def]
+    """log(1 + vector), for 0 to 1."""
     raise NotImplementedError
 
 
 @overload(log_one_plus)
-def _log_one_plus(e):  # type: ignore[no-untyped-def]
-    if e.dtype == types.float32:
-        return lambda e: _fast_log(e)
-
-    def by_lane(e):  # type: ignore[no-untyped-def]
-        for i in range(LANES):
-            e = with_lane(e, i, np.log1p(lane(e, i)))
-        return e
-
-    return by_lane
+def _log_one_plus(vector):  # type: ignore[no-untyped-def]
+    return (lambda vector: _fast_log(vector)) if vector.dtype == types.float32 else _by_lane(np.log1p)
