@@ -95,7 +95,7 @@ def bare_step(arguments: argparse.Namespace, device: torch.device, data: Dataset
     recipe, size, batch, classes = load_recipe(RECIPE), arguments.size, arguments.batch, len(data.classes)
     torch.manual_seed(0)
     net = medmamba.create_model(arguments.model, num_classes=classes, image_size=(size, size)).to(device).train()
-    graph = recorded(net, device)
+    graph = device.type == "cuda" and isinstance(net, MedMamba)  # as `fit` does with the options given here
     groups = parameter_groups(net, recipe.weight_decay)
     optimizer = torch.optim.AdamW(groups, lr=recipe.lr, fused=True, capturable=graph)
     mixed = choose_precision("auto", device) == "bf16-mixed"
@@ -120,11 +120,6 @@ def bare_step(arguments: argparse.Namespace, device: torch.device, data: Dataset
             step()
     torch.cuda.current_stream(device).wait_stream(stream)
     return record(step, stream), True
-
-
-def recorded(net: torch.nn.Module, device: torch.device) -> bool:
-    """Whether `fit` records the steps of a network, for the options that are given here."""
-    return device.type == "cuda" and isinstance(net, MedMamba)
 
 
 def bare_rates(arguments: argparse.Namespace, device: torch.device, data: Dataset) -> tuple[list[float], bool]:

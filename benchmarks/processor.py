@@ -1,6 +1,6 @@
 """MedMamba beside other networks on a processor, in plain PyTorch, float32.
 
-    python benchmarks/processor.py [--threads 2] [--rounds 9] [--only NAME ...] [--out FILE]
+    python benchmarks/processor.py [--threads 2] [--rounds 9] [--out FILE]
 
 On a processor that others use too, speed drifts by more than the networks differ. So they take turns: a step of each in
 every round, and the figure is the median over rounds of a network's time by that of the first in the same round, with
@@ -39,12 +39,12 @@ SMALL = 60  # rounds where a step takes some dozen milliseconds
 
 @dataclass(frozen=True)
 class Comparison:
-    """Networks that take turns, with what the first one's time is worth in the issue that asked for it."""
+    """Networks that take turns, and the bounds of the second one's time by the first one's."""
 
     models: tuple[str, ...]
     batch: int = 1
     train: bool = False
-    must: float | None = None  # of the second's time by the first's
+    must: float | None = None
     aim: float | None = None
 
 

@@ -13,8 +13,7 @@ from medmamba.benchmark import make_plan, networks, scan, summary, timing
 from medmamba.benchmark.networks import Measurement, Subject
 from medmamba.benchmark.timing import Spread, spread
 from medmamba.cli import main
-from medmamba.errors import InputError
-from medmamba.network import one_line
+from medmamba.errors import InputError, one_line
 
 SMALL = ["--image-size", "32", "32", "--batch-size", "2", "--seconds", "0.01", "--device", "cpu"]
 

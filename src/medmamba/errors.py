@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend."""
+"""The one kind of error that is the user's to mend, and words for any."""
 
 
 class InputError(ValueError):
@@ -15,3 +15,9 @@ def suggest(word: str, options: "list[str] | tuple[str, ...]") -> str:
 
     close = difflib.get_close_matches(word, options, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def one_line(reason: BaseException) -> str:
+    """Kind and first line of an error."""
+    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
+    return f"{type(reason).__name__}: {lines[0]}" if lines else type(reason).__name__

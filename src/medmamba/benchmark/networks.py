@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from medmamba.benchmark.plan import Plan
 from medmamba.benchmark.timing import Call, Spread, measure, release, spread
-from medmamba.network import fold_batch_norms, mend_inductor, one_line
+from medmamba.errors import one_line
+from medmamba.network import fold_batch_norms, mend_inductor
 
 logger = logging.getLogger(__name__)
 

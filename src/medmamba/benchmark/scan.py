@@ -13,7 +13,8 @@ from torch import Tensor
 
 from medmamba.benchmark.plan import Plan
 from medmamba.benchmark.timing import Call, Spread, measure, release, spread
-from medmamba.network import VARIANTS, one_line
+from medmamba.errors import one_line
+from medmamba.network import VARIANTS
 from medmamba.network.ss2d import DIRECTIONS, SS2D
 from medmamba.ops import backend as scans
 from medmamba.ops import cross_scan

@@ -7,6 +7,8 @@ from functools import partial
 
 import torch
 
+from medmamba.errors import one_line
+
 
 def mend_inductor() -> None:
     """Let inductor try another way where loops do not fit into each other.
@@ -46,9 +48,3 @@ def record(call: Callable[[], object], stream: torch.cuda.Stream) -> Callable[[]
 
 def _replay(graph: torch.cuda.CUDAGraph, call: Callable[[], object]) -> None:
     graph.replay()
-
-
-def one_line(reason: BaseException) -> str:
-    """Kind and first line of an error."""
-    lines = [line.strip() for line in str(reason).splitlines() if line.strip()]
-    return f"{type(reason).__name__}: {lines[0]}" if lines else type(reason).__name__

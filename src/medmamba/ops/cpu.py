@@ -41,6 +41,7 @@ def cross_scan(x: Tensor, proj: Tensor, dt_weight: Tensor, dt_bias: Tensor, A: T
 def forward(tokens: Tokens, order: Tensor) -> Tensor:
     """Output of the scan; see `medmamba.ops.sequences` for the shapes."""
     k, d = tokens.D.shape
+    # a weight of rank 0: the steps are there, and the bias beside it is not read
     return _forward(tokens, order.numpy(), tokens.D.new_empty(k, d, 0), tokens.D)
 
 

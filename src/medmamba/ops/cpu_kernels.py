@@ -20,6 +20,14 @@ def place(unit, parts, tiles, tile, k, d):  # type: ignore[no-untyped-def]
 
 
 @register_jitable
+def find(x, BC, order, q, t, b, lo):  # type: ignore[no-untyped-def]
+    """What scan q reads at time t: its position, and where its row of BC and its first channel of x lie."""
+    _, length, j, d = x.shape
+    at = b * length + order[q, t]
+    return order[q, t], (at * BC.shape[2] + q) * BC.shape[3], (at * j + q % j) * d + lo
+
+
+@register_jitable
 def set_steps(  # type: ignore[no-untyped-def]
     steps, slopes, dt, weight, bias, BC, order, q, b, begin, size, lo, w, tile
 ):  # fmt: skip
@@ -66,9 +74,7 @@ def forward(  # type: ignore[no-untyped-def]
                 size = min(chunk, length - start)
                 set_steps(steps, slopes, dt, weight, bias, BC, order, q, b, start, size, lo, w, tile)
                 for t in range(size):
-                    p = order[q, start + t]
-                    row = ((b * length + p) * k + q) * BC.shape[3]
-                    at_x = ((b * length + p) * j + q % j) * d + lo
+                    _, row, at_x = find(x, BC, order, q, start + t, b, lo)
                     there = at_y * x.size + at_x
                     for i in range(0, w, LANES):
                         xs, step = load(x, at_x + i), load(steps, t * tile + i)
@@ -95,7 +101,8 @@ def backward(  # type: ignore[no-untyped-def]
     (k, n, d), (images, length, j, _) = rates.shape, x.shape
     chunk, chunks, tiles = len(decays), len(borders), (d + tile - 1) // tile
     at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
-    zero, none, no_slopes = splat(x.dtype.type(0)), A[:, :0], slopes[:0]
+    zero, no_slopes = splat(x.dtype.type(0)), slopes[:0]
+    none = A[:, :0]  # a weight of rank 0: `dt` is there, and the bias beside it is not read
     for unit in range(first, last):
         b, part, begin, end, tile_number, lo, w = place(unit, parts, tiles, tile, k, d)
         at_dx = part if j == 1 else 0
@@ -105,9 +112,7 @@ def backward(  # type: ignore[no-untyped-def]
                 borders[c + 1] = borders[c]
                 set_steps(steps, no_slopes, dt, none, D, BC, order, q, b, c * chunk, chunk, lo, w, tile)
                 for t in range(chunk):
-                    p = order[q, c * chunk + t]
-                    row = ((b * length + p) * k + q) * BC.shape[3]
-                    at_x = ((b * length + p) * j + q % j) * d + lo
+                    _, row, at_x = find(x, BC, order, q, c * chunk + t, b, lo)
                     for i in range(0, w, LANES):
                         step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
@@ -122,9 +127,7 @@ def backward(  # type: ignore[no-untyped-def]
                 states[0] = borders[c]
                 set_steps(steps, slopes, dt, none, D, BC, order, q, b, start, size, lo, w, tile)
                 for t in range(size):
-                    p = order[q, start + t]
-                    row = ((b * length + p) * k + q) * BC.shape[3]
-                    at_x = ((b * length + p) * j + q % j) * d + lo
+                    _, row, at_x = find(x, BC, order, q, start + t, b, lo)
                     for i in range(0, w, LANES):
                         step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
@@ -135,9 +138,7 @@ def backward(  # type: ignore[no-untyped-def]
                             h = decay * load(states, at) + inflow * spread(BC, row + at_B + m)
                             store(states, at + n * tile, h)
                 for t in range(size - 1, -1, -1):
-                    p = order[q, start + t]
-                    row = ((b * length + p) * k + q) * BC.shape[3]
-                    at_x = ((b * length + p) * j + q % j) * d + lo
+                    p, row, at_x = find(x, BC, order, q, start + t, b, lo)
                     at_dt = ((q * images + b) * length + p) * d + lo
                     there = at_dx * x.size + at_x
                     sums[:] = 0
