@@ -297,6 +297,19 @@ def test_op_times_every_backend_and_records_one_that_fails(capsys, monkeypatch):
         assert row["limit_ms"] is None  # the CPU's is not computed
 
 
+def test_the_inputs_in_turn_are_twice_the_cache_and_not_many_more(monkeypatch):
+    """Parameters fill the cache too: of small maps they are most of what is read."""
+
+    class Properties:
+        L2_cache_size = 1 << 20
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties())
+    tensors = [torch.empty(n) for n in (1000, 2000, 60_000, 500)]  # x, proj, a parameter; the gradient is not counted
+    turns = scan._sets(tensors, torch.device("cuda"))
+    assert 2 * Properties.L2_cache_size <= turns * 4 * 63_000 < 3 * Properties.L2_cache_size
+    assert scan._sets(tensors, torch.device("cpu")) == 1
+
+
 def test_the_table_of_scans_shows_the_limit_and_how_often_it_fits():
     case = scan.Map(2, 8, 8, 96, 3)
     time = scan.ScanTime(case, "cpu", "forward", Spread(3, 3, 3, 3, 5), scan.Limit(0.5, 1.5))

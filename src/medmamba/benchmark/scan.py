@@ -170,8 +170,9 @@ def _attempt(blank: ScanTime, plan: Plan) -> ScanTime:
 
 def _scan(blank: ScanTime, plan: Plan) -> Call:
     """Scans one set of inputs after the other: as many as it takes for none to be in the cache when its turn comes."""
-    one = _inputs(blank.map, plan)
-    sets = [one, *(_inputs(blank.map, plan) for _ in range(_sets(one, plan.device) - 1))]
+    layer = SS2D(blank.map.d // 2, state_size=STATES).to(plan.device)
+    one = _inputs(blank.map, layer, plan)
+    sets = [one, *(_inputs(blank.map, layer, plan) for _ in range(_sets(one, plan.device) - 1))]
     turns = itertools.cycle(sets)
 
     def forward() -> Tensor:
@@ -190,15 +191,14 @@ def _sets(tensors: list[Tensor], device: torch.device) -> int:
     if device.type != "cuda":
         return 1
     cache: int = torch.cuda.get_device_properties(device).L2_cache_size
-    return max(1, -(-2 * cache // sum(t.nbytes for t in tensors[:2])))
+    return max(1, -(-2 * cache // sum(t.nbytes for t in tensors[:-1])))
 
 
-def _inputs(case: Map, plan: Plan) -> list[Tensor]:
-    """x, proj, dt_weight, dt_bias, A, D as in a fresh network, and the gradient of the sum; all but that are leaves."""
-    layer = SS2D(case.d // 2, state_size=STATES).to(plan.device)
+def _inputs(case: Map, layer: SS2D, plan: Plan) -> list[Tensor]:
+    """x, proj, the layer's dt_weight, dt_bias, A and D, all leaves, and the gradient of the sum; a copy each time."""
     cells = (case.b, case.h, case.w)
     x = torch.randn((*cells, case.d), device=plan.device, dtype=plan.dtype)
     proj = torch.randn((*cells, DIRECTIONS, case.r + 2 * STATES), device=plan.device, dtype=plan.dtype)
     parameters = [layer.dt_weight, layer.dt_bias, -layer.A_log.exp(), layer.D]
-    leaves = [t.detach().requires_grad_() for t in (x, proj, *parameters)]
+    leaves = [t.detach().clone().requires_grad_() for t in (x, proj, *parameters)]
     return [*leaves, torch.randn_like(x)]
