@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "medmamba"
 LAYERS = [
     ("__main__",),
     ("cli",),
-    ("demo", "info", "importing", "benchmark"),
+    ("demo", "info", "importing", "benchmark", "export"),
     ("evaluation", "training"),
     ("predictor",),
     ("device",),
@@ -36,8 +36,9 @@ ONLY_IN = {
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},
     "fastapi": set(),
-    "onnx": set(),
-    "onnxruntime": set(),
+    "onnx": {"export"},
+    "onnxscript": {"export"},
+    "onnxruntime": {"predictor"},
 }
 # the command line's first import must stay light: no torch before a verb runs
 LIGHT = ["cli/__init__.py", "cli/verbs.py", "cli/console.py", "training/__init__.py", "training/config.py", "errors.py"]

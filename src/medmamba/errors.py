@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and words for any."""
+"""The two kinds of error that the command line knows, and words for any."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,10 @@ class InputError(ValueError):
     The message is one sentence: what came, what was expected, what to do. The command line prints it and exits with
     code 2, before anything was started or written.
     """
+
+
+class FailedError(RuntimeError):
+    """Something that had begun and did not succeed. The message says what is left of it; the exit code is 1."""
 
 
 def suggest(word: str, options: "list[str] | tuple[str, ...]") -> str:

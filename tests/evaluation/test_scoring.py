@@ -19,7 +19,7 @@ from medmamba.errors import InputError
 from medmamba.evaluation import evaluate
 from medmamba.evaluation.scoring import scores_table
 from medmamba.metrics import summarise
-from medmamba.predictor import Classifier
+from medmamba.predictor.network import NetworkClassifier
 from medmamba.tasks import Task
 
 FILES = ["confusion_matrix.png", "metrics.json", "roc.png", "scores.csv"]
@@ -31,8 +31,9 @@ class Known:
 
     bundle: Bundle
     table: np.ndarray
-    device = torch.device("cpu")
+    device = "cpu"
     backend = "reference"
+    complexity = None
 
     def __post_init__(self):
         self.classes = self.bundle.classes
@@ -197,7 +198,7 @@ def test_c06_preprocessing_is_that_of_the_bundle(tmp_path):
     for mean in (0.5, 0.3):
         bundle = Bundle("resnet10t", Task.BINARY, data.classes, Preprocessing(32, 32, mean=mean))
         torch.manual_seed(0)
-        classifier = Classifier(bundle, bundle.build_model().eval(), torch.device("cpu"))
+        classifier = NetworkClassifier(bundle, bundle.build_model().eval(), torch.device("cpu"))
         report = evaluate(classifier, data, out=tmp_path, resamples=0)
         assert report["model"]["preprocessing"]["mean"] == mean
         tables.append((tmp_path / "scores.csv").read_text())

@@ -15,8 +15,7 @@ import tyro
 
 from medmamba.cli.console import LogHandler, is_first_process
 from medmamba.cli.verbs import VERBS
-from medmamba.errors import InputError
-from medmamba.training.config import TrainingError
+from medmamba.errors import FailedError, InputError
 
 DESCRIPTION = """Train, evaluate and use medical image classifiers, built on MedMamba.
 
@@ -34,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as reason:
         print(f"medmamba: {reason}", file=sys.stderr)
         return 2
-    except TrainingError as reason:
+    except FailedError as reason:
         print(f"medmamba: {reason}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -99,13 +99,14 @@ class Evaluate:
     """Score a trained model on a data set: figures with 95 % intervals, a row an image, plots."""
 
     model: Positional[Path]
-    """Folder of the trained model."""
+    """Folder of the trained model, or a .onnx file that export wrote."""
     data: Positional[str]
     """As for train; labels are matched by class name."""
     split: str = "test"
     """Which images: train, val, test, or all."""
     out: Path | None = None
-    """Folder for the results; by default evaluation-SPLIT in the model's folder."""
+    """Folder for the results; by default evaluation-SPLIT in the model's folder, evaluation-onnx-SPLIT beside a
+    file."""
     group_column: str | None = None
     """Column of the table that names the patient, as in training."""
     batch_size: int = 64
@@ -124,7 +125,12 @@ class Evaluate:
         from medmamba.predictor import load
 
         classifier = load(self.model, device=self.device)
-        out = self.out or self.model / f"evaluation-{self.split}"
+        by_default = (
+            self.model / f"evaluation-{self.split}"
+            if self.model.is_dir()
+            else self.model.with_name(f"evaluation-onnx-{self.split}")
+        )
+        out = self.out or by_default
         with progress_bar("evaluating") as progress:
             report = evaluate(
                 classifier,
@@ -150,7 +156,7 @@ class Predict:
     """Classify images: one row an image, in the order given, also for those that cannot be read (exit code 1)."""
 
     model: Positional[Path]
-    """Folder of the trained model."""
+    """Folder of the trained model, or a .onnx file that export wrote."""
     images: Positional[tuple[str, ...]]
     """Files, folders (searched through), glob patterns, or .txt lists of paths."""
     out: Path | None = None
@@ -181,6 +187,38 @@ class Predict:
         if failed:
             print(f"{failed} of {len(answers)} images could not be read; see the column error", file=sys.stderr)
         return 1 if failed else 0
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a trained model as one file that runs without PyTorch, checked against PyTorch before it is kept."""
+
+    model: Positional[Path]
+    """Folder of the trained model."""
+    format: str = "onnx"
+    """onnx, or pt2 for torch.export.load."""
+    out: Path | None = None
+    """The file; by default model.onnx or model.pt2 in the model's folder. Its record lies beside it, with .json
+    behind."""
+    data: str | None = None
+    """Images to check with, as for train; by default those of the run's splits.csv, or else synthetic ones."""
+    images: int = 16
+    """How many of them; extreme ones are added."""
+
+    def run(self) -> int:
+        from medmamba.export import export
+
+        with progress_bar("checking") as progress:
+            out, check = export(
+                self.model, format=self.format, out=self.out, data=self.data, images=self.images, progress=progress
+            )
+        batches = ", ".join(map(str, check.batches))
+        print(
+            f"checked on {check.images} images in batches of {batches}: the same decisions, and no probability differs "
+            f"by more than {check.largest_difference:.1e}"
+        )
+        print(out)
+        return 0
 
 
 @dataclass(frozen=True)
@@ -309,6 +347,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "export": Export,
     "import": Import,
     "benchmark": Benchmark,
     "info": Info,

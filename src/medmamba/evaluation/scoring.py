@@ -20,7 +20,6 @@ from medmamba.data import Dataset, open_data
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
-from medmamba.evaluation.complexity import complexity
 from medmamba.metrics import summarise
 from medmamba.tasks import Task, decide
 
@@ -166,20 +165,26 @@ def _measure(bundle: Bundle, images: ImageSet, scores: np.ndarray, resamples: in
 
 def _about_model(classifier: Classifier) -> dict[str, Any]:
     bundle = classifier.bundle
-    shape = bundle.preprocessing
     trained_on = bundle.provenance.get("data") or {}
     return {
         "name": bundle.model,
-        "preprocessing": shape.to_dict(),
+        "preprocessing": bundle.preprocessing.to_dict(),
         "trained_on": {key: trained_on.get(key) for key in ("name", "fingerprint")},
-        **complexity(bundle.build_model(), (shape.height, shape.width), shape.channels),
+        **(classifier.complexity or _complexity(bundle)),
     }
+
+
+def _complexity(bundle: Bundle) -> dict[str, Any]:
+    from medmamba.evaluation.cost import complexity  # with torch, which an exported file does without
+
+    shape = bundle.preprocessing
+    return complexity(bundle.build_model(), (shape.height, shape.width), shape.channels)
 
 
 def _about_run(classifier: Classifier, batch_size: int) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": str(classifier.device),
+        "device": classifier.device,
         "backend": classifier.backend,
         "batch_size": batch_size,
         "versions": {"medmamba": __version__, **{name: version(name) for name in ("torch", "timm", "numpy")}},

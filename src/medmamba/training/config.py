@@ -8,12 +8,12 @@ from typing import Annotated, Any
 
 from tyro.conf import Suppress
 
-from medmamba.errors import InputError, suggest
+from medmamba.errors import FailedError, InputError, suggest
 
 PRECISIONS = ("auto", "32", "bf16-mixed", "16-mixed", "64")
 
 
-class TrainingError(RuntimeError):
+class TrainingError(FailedError):
     """A run that had started and had to stop. What was kept until then is in its folder; the message says so."""
 
 

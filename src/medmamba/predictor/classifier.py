@@ -1,25 +1,22 @@
-"""A trained model at work: images in, probabilities out. Needs nothing that only training needs."""
+"""What every trained model at work has in common, whatever runs it: images in, one answer for each. Without torch."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import torch
-from torch import nn
 
-from medmamba.bundle import Bundle, load_bundle, load_model
+from medmamba.bundle import Bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.data.reading import find_images, read_image
-from medmamba.device import check_device, scan_backend, settle
 from medmamba.errors import InputError
-from medmamba.network import fold_batch_norms
-from medmamba.tasks import Task, decide, probabilities
+from medmamba.tasks import Task, decide
 
 Item = TypeVar("Item")
 
@@ -43,23 +40,30 @@ class Prediction:
     error: str | None = None
 
 
-class Classifier:
-    """A bundle's model, ready to answer.
+class Classifier(ABC):
+    """A trained model, ready to answer.
 
     Attributes:
         bundle: What it is.
         classes: Class names in the order of the scores' columns.
-        device: Where it runs.
-        backend: Name of the scan backend that runs there.
+        device: Name of the device where it runs.
+        backend: Name of what runs it there.
+        complexity: What `medmamba.evaluation.complexity` counts, where that was recorded; None where a network is there
+            to be counted.
     """
 
-    def __init__(self, bundle: Bundle, model: nn.Module, device: torch.device) -> None:
-        """Take a model that is in evaluation mode and on `device` already; `load` does that."""
+    complexity: dict[str, Any] | None = None
+
+    def __init__(self, bundle: Bundle, *, device: str, backend: str) -> None:
+        """`load` makes one."""
         self.bundle = bundle
         self.classes = bundle.classes
-        self.model = model
         self.device = device
-        self.backend = scan_backend(device)
+        self.backend = backend
+
+    @abstractmethod
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Of images as `Preprocessing.pixels` gives them: uint8 (b, c, height, width) to float64 (b, classes)."""
 
     def predict(
         self,
@@ -112,7 +116,7 @@ class Classifier:
         with ThreadPoolExecutor(_READERS) as pool:
             for rows in _batches(range(len(images)), batch_size):
                 stack = np.stack(list(pool.map(lambda row: pixels(images.read(row)), rows)))
-                scores[rows] = self._probabilities(stack)
+                scores[rows] = self.probabilities(stack)
                 if progress is not None:
                     progress(rows[-1] + 1, len(images))
         return scores
@@ -128,7 +132,7 @@ class Classifier:
         good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
         answers = [Prediction(name, None, error=str(reason)) for (name, _), reason in zip(batch, read, strict=True)]
         if good:
-            scores = self._probabilities(np.stack([read[row] for row in good]))
+            scores = self.probabilities(np.stack([read[row] for row in good]))
             for row, label, of_class in zip(good, self._labels(scores), scores.tolist(), strict=True):
                 answers[row] = Prediction(batch[row][0], label, dict(zip(self.classes, of_class, strict=True)))
         return answers
@@ -139,30 +143,6 @@ class Classifier:
         if bundle.task is Task.MULTILABEL:
             return ["|".join(self.classes[label] for label in np.flatnonzero(row)) for row in decisions]
         return [self.classes[label] for label in decisions]
-
-    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """uint8 (b, c, h, w) -> float64 (b, classes)."""
-        with torch.inference_mode():
-            x = self.bundle.preprocessing.normalise(torch.from_numpy(pixels).to(self.device))
-            return probabilities(self.bundle.task, self.model(x)).cpu().double().numpy()
-
-
-def load(folder: str | os.PathLike[str], *, device: str = "auto") -> Classifier:
-    """The classifier of a bundle.
-
-    Args:
-        folder: What `train` wrote.
-        device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda`, `cuda:1` or `mps`.
-
-    Raises:
-        InputError: The folder is no bundle, is damaged, or the device is not there.
-    """
-    bundle = load_bundle(folder)
-    check_device(device)
-    model = fold_batch_norms(load_model(folder, bundle))
-    shape = bundle.preprocessing
-    place = settle(model, device, (1, shape.channels, shape.height, shape.width))
-    return Classifier(bundle, model, place)
 
 
 def _check_batch_size(batch_size: int) -> None:

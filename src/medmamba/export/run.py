@@ -1,0 +1,178 @@
+"""`medmamba export`: trace, write beside, check, and only then put in place."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medmamba import __version__
+from medmamba.bundle import Bundle, write_atomically, write_json
+from medmamba.data import open_data
+from medmamba.data.dataset import ALL, ImageSet
+from medmamba.errors import FailedError, InputError, suggest
+from medmamba.export import check
+from medmamba.export.check import Answer, Check
+from medmamba.predictor import onnx_file
+from medmamba.predictor.onnx_file import FORMAT, INPUT, OUTPUT
+
+logger = logging.getLogger(__name__)
+
+FORMATS = ("onnx", "pt2")
+SPLITS_OF_RUN = "splits.csv"
+PHANTOMS = "phantoms:20"
+NOTICE = "Research software, not a medical device."
+
+
+def export(
+    folder: str | os.PathLike[str],
+    *,
+    format: str = "onnx",
+    out: str | os.PathLike[str] | None = None,
+    data: str | os.PathLike[str] | None = None,
+    images: int = 16,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Path, Check]:
+    """Write a bundle's model as one file, and a record beside it.
+
+    The file takes uint8 pixels (batch, channels, height, width), which are those of `Preprocessing.pixels`, and gives
+    probabilities (batch, classes); normalisation is inside. The batch is free, the size is the bundle's. BatchNorm is
+    folded where that is exact.
+
+    The file is compared with the network before it is put in place: on images of `data` and on extreme ones, in batches
+    of `check.BATCHES`, as whoever receives it will open it. It is kept if no probability differs by more than
+    `check.TOLERANCE` and every decision is the same.
+
+    Args:
+        folder: A bundle.
+        format: `onnx` (standard operators, no other file) or `pt2` (a program for `torch.export.load`).
+        out: The file; by default `model.onnx` or `model.pt2` in the bundle. The record is called as the file, with
+            `.json` behind. Both are replaced, each whole.
+        data: What `open_data` takes, for the images of the check: those of its validation split if it has one. By
+            default what the run's `splits.csv` names, and phantoms where there is none.
+        images: How many of them, spread evenly.
+        progress: Called with (images compared, images in all).
+
+    Returns:
+        The file and what the check found.
+
+    Raises:
+        InputError: The bundle, the format, the place or the data cannot be used, or a package is missing.
+        FailedError: The network cannot be exported, or the file does not answer as the network does. Nothing is left.
+    """
+    folder = Path(folder)
+    if format not in FORMATS:
+        raise InputError(f"there is no format {format!r}; choose {' or '.join(FORMATS)}{suggest(format, FORMATS)}")
+    if images < 1:
+        raise InputError(f"{images} images are none to check with; give 1 or more")
+    from medmamba.predictor import network
+
+    classifier = network.load(folder, device="cpu")
+    bundle = classifier.bundle
+    out = Path(out) if out is not None else folder / f"model.{format}"
+    if out.suffix.lower() != f".{format}":
+        raise InputError(
+            f"{out} does not end in .{format}, the format that was asked for; rename it or change --format"
+        )
+    if not out.parent.is_dir() or out.is_dir():
+        raise InputError(f"{out} cannot be written: {out.parent} is no folder, or a folder is in its place")
+    found, source = _images(folder, bundle, data)
+    pixels = check.probes(bundle.preprocessing, found, images)
+
+    from medmamba.evaluation import complexity
+    from medmamba.export import program
+
+    shape = bundle.preprocessing
+    about = _about(bundle, format) | {
+        "complexity": complexity(bundle.build_model(), (shape.height, shape.width), shape.channels)
+    }
+    logger.info("tracing %s at %d x %d", bundle.model, shape.height, shape.width)
+    traced = program.trace(classifier)
+    logger.info("writing %s", format)
+    content = program.as_onnx(traced, about) if format == "onnx" else program.as_pt2(traced, about)
+    logger.info("comparing it with the network on %d images: %s", len(pixels), source)
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
+        written = Path(beside) / out.name
+        write_atomically(written, content)
+        again = written.read_bytes()
+        answer = _open(again, format)
+        result = check.compare(bundle, classifier.probabilities, answer, pixels, source=source, progress=progress)
+        digest = hashlib.sha256(content).hexdigest()
+        _refuse_unless_equal(result, whole=hashlib.sha256(again).hexdigest() == digest)
+        os.replace(written, out)
+    write_json(onnx_file.record_of(out), about | {"file": out.name, "sha256": digest, "check": result.to_dict()})
+    return out, result
+
+
+def _about(bundle: Bundle, format: str) -> dict[str, Any]:
+    """What a file says of itself. The command of the training is left out: it names paths of a machine."""
+    entries = bundle.to_dict()
+    entries["provenance"] = {key: value for key, value in bundle.provenance.items() if key != "command"}
+    shape = bundle.preprocessing
+    packages = ("torch", "onnx", "onnxscript", "onnxruntime") if format == "onnx" else ("torch",)
+    from medmamba.export.program import OPSET
+
+    return {
+        "format": FORMAT,
+        "notice": NOTICE,
+        "input": {"name": INPUT, "type": "uint8", "shape": ["batch", shape.channels, shape.height, shape.width]},
+        "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(bundle.classes)]},
+        "opset": OPSET if format == "onnx" else None,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "versions": {"medmamba": __version__, **{name: version(name) for name in packages}},
+        "bundle": json.loads(json.dumps(entries, default=str)),
+    }
+
+
+def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -> tuple[ImageSet, str]:
+    """Images to compare with, and where they came from in words."""
+    if data is None and (folder / SPLITS_OF_RUN).is_file():
+        data = folder / SPLITS_OF_RUN
+    if data is None:
+        logger.warning("the images of the check are synthetic; name your own with --data")
+        data = PHANTOMS
+        opened = open_data(data)
+    else:
+        opened = open_data(data, task=str(bundle.task), classes=bundle.classes)
+    split = "val" if "val" in opened.splits and data is not PHANTOMS else ALL
+    return opened.split(split), f"{opened.name}, {split}, and extreme ones"
+
+
+def _open(content: bytes, format: str) -> Answer:
+    """The file as whoever receives it opens it."""
+    if format == "onnx":
+        session = onnx_file.open_session(content, "the file that was written")
+        return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0].astype(np.float64)
+    import io
+
+    import torch
+
+    module = torch.export.load(io.BytesIO(content)).module()
+
+    def answer(pixels: np.ndarray) -> np.ndarray:
+        with torch.inference_mode():
+            scores: np.ndarray = module(torch.from_numpy(pixels)).double().numpy()
+        return scores
+
+    return answer
+
+
+def _refuse_unless_equal(result: Check, *, whole: bool) -> None:
+    if not whole:
+        raise FailedError("the file that was read back is not the one that was written; look after the disk, try again")
+    if not result.passed:
+        difference = result.largest_difference
+        raise FailedError(
+            f"the file does not answer as the network does: the largest difference of a probability is "
+            f"{'not a number' if difference is None else f'{difference:.1e}'}, {result.tolerance:g} is allowed, and "
+            f"{result.other_decisions} decisions differ, on {result.images} images; it was not kept"
+        )
