@@ -74,6 +74,7 @@ def as_onnx(program: torch.export.ExportedProgram, about: dict[str, Any]) -> byt
         model = exported.model_proto
         scan_graph.expand(model)
         _tidy(model)
+        _name_batch(model)
         model.metadata_props.add(key=KEY, value=json.dumps(about, ensure_ascii=False, allow_nan=False))
         onnx.checker.check_model(model, full_check=True)
     except Exception as reason:  # the exporter has many kinds of error, none of which the caller can mend
@@ -91,6 +92,15 @@ def _tidy(model: Any) -> None:
     del model.metadata_props[:]
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info, *model.graph.initializer):
         del value.metadata_props[:]
+
+
+def _name_batch(model: Any) -> None:
+    """Call the one free size by its name, wherever the exporter wrote its own symbol for it."""
+    (symbol,) = {dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim if dim.dim_param}
+    for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param == symbol:
+                dim.dim_param = "batch"
 
 
 @contextlib.contextmanager
