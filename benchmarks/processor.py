@@ -24,12 +24,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import onnxruntime
 import torch
 import torch.nn.functional as F
 from epoch_rate import provenance
 
 import medmamba
+from medmamba.export.program import as_onnx, trace
 from medmamba.network import fold_batch_norms
+from medmamba.predictor.onnx_file import INPUT
 
 RESULTS = Path(__file__).parent / "results" / "processor.json"
 CLASSES = 1000
@@ -44,6 +47,7 @@ class Comparison:
     models: tuple[str, ...]
     batch: int = 1
     train: bool = False
+    exported: bool = False  # the first network once more, as `medmamba export` writes it, in onnxruntime
     must: float | None = None
     aim: float | None = None
 
@@ -55,6 +59,9 @@ COMPARISONS = {
     "small networks, one image": Comparison(
         ("efficientnet_b0", "medmamba_nano", "mobilenetv3_large_100"), must=1.2, aim=0.7
     ),
+    "exported, one image": Comparison(("medmamba_tiny",), exported=True, must=4.0, aim=1.5),
+    "exported, 16 images": Comparison(("medmamba_tiny",), 16, exported=True),
+    "exported small network": Comparison(("medmamba_nano",), exported=True),
 }
 
 
@@ -113,10 +120,10 @@ def compare(wanted: Comparison, rounds: int) -> dict[str, Any]:
     torch.manual_seed(0)
     images = torch.rand(wanted.batch, 3, 224, 224)
     nets = {model: load(model, wanted.train) for model in wanted.models}
-    times = take_turns(
-        {model: (step if wanted.train else predict)(net, images) for model, net in nets.items()},
-        rounds if wanted.batch > 1 else SMALL,
-    )
+    calls = {model: (step if wanted.train else predict)(net, images) for model, net in nets.items()}
+    if wanted.exported:
+        calls[f"{wanted.models[0]} in onnxruntime"] = in_onnxruntime(nets[wanted.models[0]], images)
+    times = take_turns(calls, rounds if wanted.batch > 1 else SMALL)
     first = times[wanted.models[0]]
     ratios = {model: spread([a / b for a, b in zip(own, first, strict=True)]) for model, own in times.items()}
     return {
@@ -160,6 +167,16 @@ def predict(net: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:
             net(images)
 
     return call
+
+
+def in_onnxruntime(net: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:
+    """With as many threads as PyTorch has."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    content = as_onnx(trace(net, torch.zeros(2, *images.shape[1:]), "the network"), {})
+    session = onnxruntime.InferenceSession(content, options)
+    pixels = images.contiguous().numpy()
+    return lambda: session.run(None, {INPUT: pixels})
 
 
 def step(net: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:

@@ -79,6 +79,10 @@ def test_f024_the_table_has_p50_p95_images_a_second_batch_size_and_backend(capsy
         (["--models", "resnet10t", "--modes", "eager", "graph"], "the mode graph needs a CUDA device"),
         (["--models", "resnet10t", "--modes", "compile+graph"], "the mode compile+graph needs a CUDA device"),
         (["--models", "resnet10t", "--modes", "compiled"], "did you mean 'compile'?"),
+        (
+            ["--models", "resnet10t", "--modes", "onnx", "--precision", "bf16-mixed"],
+            "on cpu in bf16-mixed; leave it out",
+        ),
         (["--models", "resnet10t", "--precision", "16-mixed"], "precision 16-mixed needs a CUDA device"),
         (["--models", "resnet10t", "--precision", "64"], "precision '64' is unknown"),
         (["--models", "resnet10t", "--batch-size", "1"], "the batch size 1 came"),
@@ -295,6 +299,23 @@ def test_op_times_every_backend_and_records_one_that_fails(capsys, monkeypatch):
             assert row["median"] > 0
             assert row["error"] is None
         assert row["limit_ms"] is None  # the CPU's is not computed
+
+
+def test_f024_figures_of_onnxruntime_beside_torch(capsys):
+    small = ["--image-size", "32", "32", "--batch-size", "4", "--seconds", "0.05", "--device", "cpu"]
+    arguments = ["benchmark", "--models", "test_resnet", "medmamba_nano", "--modes", "eager", "onnx", *small]
+    assert main([*arguments, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    medians = {(row["model"], row["mode"], row["quantity"]): row["median"] for row in report["measurements"]}
+    for model in ("test_resnet", "medmamba_nano"):
+        assert {quantity for name, mode, quantity in medians if (name, mode) == (model, "onnx")} == {
+            "inference",
+            "latency",
+        }
+        assert all(median > 0 for median in medians.values())
+        assert (model, "eager", "training") in medians
+    rows = summary.models_table(report)
+    assert [row[1] for row in rows[1:]] == ["eager", "onnx"] * 2
 
 
 def test_the_inputs_in_turn_are_twice_the_cache_and_not_many_more(monkeypatch):

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medmamba.benchmark.plan import Plan
+from medmamba.benchmark.plan import ONNX, Plan
 from medmamba.benchmark.timing import Call, Spread, measure, release, spread
 from medmamba.errors import one_line
 from medmamba.network import fold_batch_norms, mend_inductor
@@ -53,9 +53,13 @@ class Subject:
     net: nn.Module
     compiled: Callable[[Tensor], Tensor] | None = None
     breaks: dict[int, int] = field(default_factory=dict)  # by batch size: each is compiled for itself
+    exported: Callable[[Tensor], Tensor] | None = None
 
-    def function(self, mode: str) -> Callable[[Tensor], Tensor]:
+    def function(self, mode: str, plan: Plan) -> Callable[[Tensor], Tensor]:
         """Images to logits in a mode."""
+        if mode == ONNX:
+            self.exported = self.exported or _export(self.net, plan)
+            return self.exported
         if not mode.startswith("compile"):
             return self.net
         if self.compiled is None:
@@ -93,7 +97,8 @@ def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], Non
     subject = _subject(copy.deepcopy(model).train(), plan)
     found = []
     for mode in plan.modes:
-        found += _attempt(Measurement(name, mode, "training", plan.batch_size, None), subject, plan)
+        if mode != ONNX:  # which does not train
+            found += _attempt(Measurement(name, mode, "training", plan.batch_size, None), subject, plan)
         advance()
     del subject
     _forget(plan)
@@ -102,6 +107,20 @@ def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], Non
 
 def _subject(model: nn.Module, plan: Plan) -> Subject:
     return Subject(model.to(plan.device).to(memory_format=torch.channels_last))
+
+
+def _export(net: nn.Module, plan: Plan) -> Callable[[Tensor], Tensor]:
+    """What `medmamba export` would write of a network, in onnxruntime."""
+    from medmamba.export.program import as_onnx, trace
+    from medmamba.predictor.onnx_file import INPUT, open_session
+
+    program = trace(net, _images(plan, 2), type(net).__name__)
+    session = open_session(as_onnx(program, {}), "the exported network")
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
+
+    return run
 
 
 def _attempt(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:
@@ -121,7 +140,7 @@ def _run(blank: Measurement, subject: Subject, plan: Plan) -> list[Measurement]:
     training, batch = blank.quantity == "training", blank.batch
     graph = "graph" in blank.mode
     before = _graph_breaks() if blank.mode.startswith("compile") else 0
-    function = subject.function(blank.mode)
+    function = subject.function(blank.mode, plan)
     call = training_step(subject.net, function, plan, capturable=graph) if training else forward(function, plan, batch)
     measured = measure(call, plan.device, seconds=plan.seconds, graph=graph, one_at_a_time=blank.quantity == "latency")
     if blank.mode.startswith("compile"):

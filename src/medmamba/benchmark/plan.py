@@ -12,8 +12,10 @@ from medmamba.device import check_device
 from medmamba.errors import InputError, suggest
 from medmamba.training.precision import choose_precision
 
-# `graph` means that the work is recorded in a CUDA graph and replayed; the first word, how the kernels come about
-MODES = ("eager", "compile", "graph", "compile+graph")
+# `graph` means that the work is recorded in a CUDA graph and replayed; the first word, how the kernels come about;
+# `onnx` is what `medmamba export` writes, run by onnxruntime
+ONNX = "onnx"
+MODES = ("eager", "compile", "graph", "compile+graph", ONNX)
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _OTHER_NAMES = ("auto", "32")
 
@@ -30,7 +32,7 @@ class Defaults:
 
 DEFAULTS = {
     "cuda": Defaults(
-        ("convnext_tiny", "medmamba_tiny", "swin_tiny_patch4_window7_224", "resnet50"), MODES, 128, (224, 224)
+        ("convnext_tiny", "medmamba_tiny", "swin_tiny_patch4_window7_224", "resnet50"), MODES[:4], 128, (224, 224)
     ),
     "cpu": Defaults(("resnet18", "medmamba_nano"), ("eager",), 8, (64, 64)),
 }
@@ -109,7 +111,7 @@ def make_plan(
         seconds=seconds,
         op=op,
     )
-    _check_modes(plan.modes, where)
+    _check_modes(plan.modes, where, plan.precision)
     if plan.batch_size < 2:
         raise InputError(f"the batch size {batch_size} came; batch normalisation needs 2 images or more, so give 2")
     if min(plan.image_size) < 16:
@@ -137,9 +139,13 @@ def _check_precision(name: str, device: torch.device) -> str:
     return choose_precision(name, device)
 
 
-def _check_modes(modes: Sequence[str], device: torch.device) -> None:
+def _check_modes(modes: Sequence[str], device: torch.device, precision: str) -> None:
     for mode in modes:
         if mode not in MODES:
             raise InputError(f"there is no mode {mode!r}; choose from {', '.join(MODES)}{suggest(mode, MODES)}")
         if "graph" in mode and device.type != "cuda":
             raise InputError(f"the mode {mode} needs a CUDA device and this run is on {device.type}; leave it out")
+        if mode == ONNX and (device.type, precision) != ("cpu", "32-true"):
+            raise InputError(
+                f"the mode onnx runs on the CPU in 32-true, this run is on {device.type} in {precision}; leave it out"
+            )

@@ -292,8 +292,8 @@ class Benchmark:
     """Names; the others are compared with the first. By default convnext_tiny, medmamba_tiny,
     swin_tiny_patch4_window7_224 and resnet50 on cuda, resnet18 and medmamba_nano on the CPU."""
     modes: tuple[str, ...] = ()
-    """eager, compile, graph (eager, replayed by a CUDA graph), compile+graph; by default all on cuda, eager on the
-    CPU."""
+    """eager, compile, graph (eager, replayed by a CUDA graph), compile+graph, onnx (onnxruntime on the CPU); by
+    default the first four on cuda, eager on the CPU."""
     batch_size: int | None = None
     """Images at once; 128 on cuda, 8 on the CPU by default."""
     image_size: tuple[int, int] | None = None

@@ -1,4 +1,4 @@
-"""A trained model as a `torch.export` program, and that as bytes of a file."""
+"""A network as a `torch.export` program, and that as bytes of a file."""
 
 from __future__ import annotations
 
@@ -12,28 +12,25 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from medmamba.errors import FailedError, InputError, one_line
-from medmamba.predictor.network import NetworkClassifier
 from medmamba.predictor.onnx_file import INPUT, KEY, OUTPUT
 
 OPSET = 18
 
 
-def trace(classifier: NetworkClassifier) -> torch.export.ExportedProgram:
-    """Its answers, uint8 pixels (batch, channels, height, width) to probabilities (batch, classes), for any batch.
+def trace(network: nn.Module, example: Tensor, name: str) -> torch.export.ExportedProgram:
+    """A program for any batch of what `example` is a batch of two of.
 
     Raises:
-        FailedError: The network does what a graph cannot hold.
+        FailedError: The network does what a graph cannot hold; the message names it by `name`.
     """
-    shape = classifier.bundle.preprocessing
-    pixels = torch.zeros(2, shape.channels, shape.height, shape.width, dtype=torch.uint8)
     try:
         with torch.no_grad(), _quiet():
-            batch = torch.export.Dim("batch")
-            return torch.export.export(classifier.answers.eval(), (pixels,), dynamic_shapes=({0: batch},))
+            return torch.export.export(network.eval(), (example,), dynamic_shapes=({0: torch.export.Dim("batch")},))
     except Exception as reason:  # tracing runs all of a foreign network; whatever it raises, there is no graph
-        raise FailedError(f"{classifier.bundle.model} cannot be traced by torch.export: {one_line(reason)}") from reason
+        raise FailedError(f"{name} cannot be traced by torch.export: {one_line(reason)}") from reason
 
 
 def as_pt2(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:

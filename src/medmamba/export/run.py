@@ -88,6 +88,8 @@ def export(
     found, source = _images(folder, bundle, data)
     pixels = check.probes(bundle.preprocessing, found, images)
 
+    import torch
+
     from medmamba.evaluation import complexity
     from medmamba.export import program
 
@@ -96,7 +98,8 @@ def export(
         "complexity": complexity(bundle.build_model(), (shape.height, shape.width), shape.channels)
     }
     logger.info("tracing %s at %d x %d", bundle.model, shape.height, shape.width)
-    traced = program.trace(classifier)
+    example = torch.zeros(2, shape.channels, shape.height, shape.width, dtype=torch.uint8)
+    traced = program.trace(classifier.answers, example, bundle.model)
     logger.info("writing %s", format)
     content = program.as_onnx(traced, about) if format == "onnx" else program.as_pt2(traced, about)
     logger.info("comparing it with the network on %d images: %s", len(pixels), source)
