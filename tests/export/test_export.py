@@ -322,6 +322,18 @@ def test_wrong_requests_are_refused_before_anything_is_done(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_missing_package_is_named_before_anything_is_done(run_folder, exported, monkeypatch):
+    import importlib.util
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else find(name))
+    with pytest.raises(InputError, match=r"needs onnxscript, not installed: pip install 'medmamba\[onnx\]'"):
+        export(run_folder)
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(InputError, match=r"run by onnxruntime: pip install 'medmamba\[onnx\]'"):
+        medmamba.load(exported)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 75])
 def test_200_real_images_on_trained_weights(size, data_folder, tmp_path):

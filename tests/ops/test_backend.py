@@ -44,8 +44,27 @@ def test_the_compiled_backend_is_chosen_on_the_cpu(fresh):
     assert backend.choose("cpu") == "cpu"
 
 
-def test_another_device_gets_the_chunked_one(fresh):
-    assert backend.why_not("cpu", "cuda") == "it runs on cpu, not on cuda"
+@pytest.mark.parametrize("device", ["mps", "hpu"])
+def test_a_device_without_a_kernel_gets_the_chunked_one(device, fresh):
+    fresh.setattr(backend, "_self_test", lambda *_: None)  # as if torch's operators worked there
+    assert backend.choose(device) == backend.choose(device, direction="backward") == "chunked"
+    words = backend.describe(device)
+    assert words["chunked"] == "vectorised torch, any device; works"
+    assert words["cpu"] == f"compiled by numba; cannot run: it runs on cpu, not on {device}"
+
+
+def test_the_network_trains_on_the_chunked_one_as_on_the_compiled_one(fresh):
+    from medmamba.network import build
+
+    torch.manual_seed(0)
+    net, image = build("medmamba_nano", num_classes=3, depths=(1, 1), widths=(16, 32)), torch.randn(2, 3, 36, 44)
+    gradients = []
+    for name in ("cpu", "chunked"):
+        with use_backend(name):
+            torch.manual_seed(1)  # of the drop path
+            gradients.append(torch.autograd.grad(net(image).square().sum(), list(net.parameters())))
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-5)
 
 
 def test_f007_a_kernel_that_fails_on_this_device_is_replaced_with_one_warning(fresh, caplog):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import io
 import json
 import logging
@@ -41,6 +42,13 @@ def as_pt2(program: torch.export.ExportedProgram, about: dict[str, Any]) -> byte
     return file.getvalue()
 
 
+def require_onnx() -> None:
+    """Raise `InputError` if a package is missing that writes, checks or runs ONNX."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"ONNX export needs {', '.join(missing)}, not installed: pip install 'medmamba[onnx]'")
+
+
 def as_onnx(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
     """One ONNX file of standard operators, with `about` in its metadata.
 
@@ -48,11 +56,9 @@ def as_onnx(program: torch.export.ExportedProgram, about: dict[str, Any]) -> byt
         InputError: The packages for it are not installed.
         FailedError: The network holds an operator that ONNX has no words for, or the file is not valid.
     """
-    try:
-        import onnx
-        import onnxscript  # noqa: F401 - torch.onnx needs it
-    except ImportError as reason:
-        raise InputError(f"ONNX export needs more packages: pip install 'medmamba[onnx]' ({reason})") from None
+    require_onnx()
+    import onnx
+
     from medmamba.export import scan_graph
 
     try:

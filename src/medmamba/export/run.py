@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
@@ -14,15 +15,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import open_data
 from medmamba.data.dataset import ALL, ImageSet
 from medmamba.errors import FailedError, InputError, suggest
-from medmamba.export import check
+from medmamba.evaluation import complexity
+from medmamba.export import check, program
 from medmamba.export.check import Answer, Check
-from medmamba.predictor import onnx_file
+from medmamba.predictor import network, onnx_file
 from medmamba.predictor.onnx_file import FORMAT, INPUT, OUTPUT
 
 logger = logging.getLogger(__name__)
@@ -74,8 +77,8 @@ def export(
         raise InputError(f"there is no format {format!r}; choose {' or '.join(FORMATS)}{suggest(format, FORMATS)}")
     if images < 1:
         raise InputError(f"{images} images are none to check with; give 1 or more")
-    from medmamba.predictor import network
-
+    if format == "onnx":
+        program.require_onnx()
     classifier = network.load(folder, device="cpu")
     bundle = classifier.bundle
     out = Path(out) if out is not None else folder / f"model.{format}"
@@ -87,11 +90,6 @@ def export(
         raise InputError(f"{out} cannot be written: {out.parent} is no folder, or a folder is in its place")
     found, source = _images(folder, bundle, data)
     pixels = check.probes(bundle.preprocessing, found, images)
-
-    import torch
-
-    from medmamba.evaluation import complexity
-    from medmamba.export import program
 
     shape = bundle.preprocessing
     about = _about(bundle, format) | {
@@ -122,14 +120,12 @@ def _about(bundle: Bundle, format: str) -> dict[str, Any]:
     entries["provenance"] = {key: value for key, value in bundle.provenance.items() if key != "command"}
     shape = bundle.preprocessing
     packages = ("torch", "onnx", "onnxscript", "onnxruntime") if format == "onnx" else ("torch",)
-    from medmamba.export.program import OPSET
-
     return {
         "format": FORMAT,
         "notice": NOTICE,
         "input": {"name": INPUT, "type": "uint8", "shape": ["batch", shape.channels, shape.height, shape.width]},
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(bundle.classes)]},
-        "opset": OPSET if format == "onnx" else None,
+        "opset": program.OPSET if format == "onnx" else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "versions": {"medmamba": __version__, **{name: version(name) for name in packages}},
         "bundle": json.loads(json.dumps(entries, default=str)),
@@ -147,7 +143,10 @@ def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -
     else:
         opened = open_data(data, task=str(bundle.task), classes=bundle.classes)
     split = "val" if "val" in opened.splits and data is not PHANTOMS else ALL
-    return opened.split(split), f"{opened.name}, {split}, and extreme ones"
+    found = opened.split(split)
+    if len(found) == 0:
+        raise InputError(f"the split {split} of {opened.name} has no images to check with; name other data with --data")
+    return found, f"{opened.name}, {split}, and extreme ones"
 
 
 def _open(content: bytes, format: str) -> Answer:
@@ -155,10 +154,6 @@ def _open(content: bytes, format: str) -> Answer:
     if format == "onnx":
         session = onnx_file.open_session(content, "the file that was written")
         return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0].astype(np.float64)
-    import io
-
-    import torch
-
     module = torch.export.load(io.BytesIO(content)).module()
 
     def answer(pixels: np.ndarray) -> np.ndarray:
