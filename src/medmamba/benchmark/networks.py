@@ -118,7 +118,7 @@ def _export(net: nn.Module, plan: Plan) -> Callable[[Tensor], Tensor]:
     session = open_session(as_onnx(program, {}), "the exported network")
 
     def run(images: Tensor) -> Tensor:
-        return torch.from_numpy(session.run(None, {INPUT: images.numpy()})[0])
+        return torch.from_numpy(session.run(None, {INPUT: images.contiguous().numpy()})[0])
 
     return run
 

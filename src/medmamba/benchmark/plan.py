@@ -10,6 +10,7 @@ import torch
 
 from medmamba.device import check_device
 from medmamba.errors import InputError, suggest
+from medmamba.export.program import require_onnx
 from medmamba.training.precision import choose_precision
 
 # `graph` means that the work is recorded in a CUDA graph and replayed; the first word, how the kernels come about;
@@ -149,3 +150,5 @@ def _check_modes(modes: Sequence[str], device: torch.device, precision: str) -> 
             raise InputError(
                 f"the mode onnx runs on the CPU in 32-true, this run is on {device.type} in {precision}; leave it out"
             )
+        if mode == ONNX:
+            require_onnx()

@@ -105,7 +105,7 @@ class Evaluate:
     split: str = "test"
     """Which images: train, val, test, or all."""
     out: Path | None = None
-    """Folder for the results; by default evaluation-SPLIT in the model's folder, evaluation-onnx-SPLIT beside a
+    """Folder for the results; by default evaluation-SPLIT in the model's folder, evaluation-NAME-SPLIT beside a
     file."""
     group_column: str | None = None
     """Column of the table that names the patient, as in training."""
@@ -128,7 +128,7 @@ class Evaluate:
         by_default = (
             self.model / f"evaluation-{self.split}"
             if self.model.is_dir()
-            else self.model.with_name(f"evaluation-onnx-{self.split}")
+            else self.model.with_name(f"evaluation-{self.model.stem}-{self.split}")
         )
         out = self.out or by_default
         with progress_bar("evaluating") as progress:

@@ -8,7 +8,7 @@ import logging
 import os
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from medmamba.predictor import Classifier
 
 logger = logging.getLogger(__name__)
+
+ENGINES = ("torch", "timm", "onnxruntime", "numpy")  # whose versions may decide a figure
 
 
 def evaluate(
@@ -174,6 +176,13 @@ def _about_model(classifier: Classifier) -> dict[str, Any]:
     }
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # an exported file needs no torch, and a bundle no onnxruntime
+        return None
+
+
 def _complexity(bundle: Bundle) -> dict[str, Any]:
     from medmamba.evaluation.cost import complexity  # with torch, which an exported file does without
 
@@ -187,5 +196,5 @@ def _about_run(classifier: Classifier, batch_size: int) -> dict[str, Any]:
         "device": classifier.device,
         "backend": classifier.backend,
         "batch_size": batch_size,
-        "versions": {"medmamba": __version__, **{name: version(name) for name in ("torch", "timm", "numpy")}},
+        "versions": {"medmamba": __version__, **{name: _version(name) for name in ENGINES}},
     }

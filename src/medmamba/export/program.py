@@ -37,6 +37,9 @@ def trace(network: nn.Module, example: Tensor, name: str) -> torch.export.Export
 def as_pt2(program: torch.export.ExportedProgram, about: dict[str, Any]) -> bytes:
     """What `torch.export.load` reads. Our scan stays one operator, so `import medmamba.ops` must come before."""
     file = io.BytesIO()
+    for node in program.graph.nodes:  # where in which file of this machine each operator was called
+        for key in ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node"):
+            node.meta.pop(key, None)
     with _quiet():
         torch.export.save(program, file, extra_files={f"{KEY}.json": json.dumps(about, allow_nan=False)})
     return file.getvalue()
@@ -99,7 +102,9 @@ def _tidy(model: Any) -> None:
 
 def _name_batch(model: Any) -> None:
     """Call the one free size by its name, wherever the exporter wrote its own symbol for it."""
-    (symbol,) = {dim.dim_param for dim in model.graph.input[0].type.tensor_type.shape.dim if dim.dim_param}
+    symbol = model.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    if not symbol:
+        raise ValueError("the network takes batches of one size alone")
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param == symbol:

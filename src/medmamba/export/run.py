@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import logging
 import os
 import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import open_data
 from medmamba.data.dataset import ALL, ImageSet
-from medmamba.errors import FailedError, InputError, suggest
+from medmamba.errors import FailedError, InputError, one_line, suggest
 from medmamba.evaluation import complexity
 from medmamba.export import check, program
 from medmamba.export.check import Answer, Check
@@ -33,6 +32,7 @@ logger = logging.getLogger(__name__)
 FORMATS = ("onnx", "pt2")
 SPLITS_OF_RUN = "splits.csv"
 PHANTOMS = "phantoms:20"
+PROVENANCE = ("date", "seed", "data", "versions", "best_epoch", "validation", "backend", "device")
 NOTICE = "Research software, not a medical device."
 
 
@@ -86,8 +86,11 @@ def export(
         raise InputError(
             f"{out} does not end in .{format}, the format that was asked for; rename it or change --format"
         )
-    if not out.parent.is_dir() or out.is_dir():
-        raise InputError(f"{out} cannot be written: {out.parent} is no folder, or a folder is in its place")
+    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
+        raise InputError(f"{out} cannot be written: {out.parent} is no folder that may be written to; make it first")
+    for place in (out, onnx_file.record_of(out)):
+        if place.is_dir():
+            raise InputError(f"{place} cannot be written: a folder is in its place; name another file with --out")
     found, source = _images(folder, bundle, data)
     pixels = check.probes(bundle.preprocessing, found, images)
 
@@ -104,20 +107,29 @@ def export(
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
         written = Path(beside) / out.name
         write_atomically(written, content)
-        again = written.read_bytes()
-        answer = _open(again, format)
-        result = check.compare(bundle, classifier.probabilities, answer, pixels, source=source, progress=progress)
         digest = hashlib.sha256(content).hexdigest()
-        _refuse_unless_equal(result, whole=hashlib.sha256(again).hexdigest() == digest)
+        if hashlib.sha256(written.read_bytes()).hexdigest() != digest:
+            raise FailedError("the file that was read back is not the one that was written; look after the disk")
+        record = about | {"file": out.name, "sha256": digest}
+        write_json(onnx_file.record_of(written), record)
+        try:
+            answer = _open(written, format)
+            result = check.compare(bundle, classifier.probabilities, answer, pixels, source=source, progress=progress)
+        except Exception as reason:  # an engine has errors of its own for whatever it cannot run
+            raise FailedError(f"the file cannot be run, and was not kept: {one_line(reason)}") from reason
+        _refuse_unless_equal(result)
+        write_json(onnx_file.record_of(written), record | {"check": result.to_dict()})
+        # a file without its record is taken with a warning, one beside another's record is not
+        onnx_file.record_of(out).unlink(missing_ok=True)
         os.replace(written, out)
-    write_json(onnx_file.record_of(out), about | {"file": out.name, "sha256": digest, "check": result.to_dict()})
+        os.replace(onnx_file.record_of(written), onnx_file.record_of(out))
     return out, result
 
 
 def _about(bundle: Bundle, format: str) -> dict[str, Any]:
-    """What a file says of itself. The command of the training is left out: it names paths of a machine."""
+    """What a file says of itself. Of its origin only what `PROVENANCE` names: the rest may hold paths of a machine."""
     entries = bundle.to_dict()
-    entries["provenance"] = {key: value for key, value in bundle.provenance.items() if key != "command"}
+    entries["provenance"] = {key: bundle.provenance[key] for key in PROVENANCE if key in bundle.provenance}
     shape = bundle.preprocessing
     packages = ("torch", "onnx", "onnxscript", "onnxruntime") if format == "onnx" else ("torch",)
     return {
@@ -127,9 +139,14 @@ def _about(bundle: Bundle, format: str) -> dict[str, Any]:
         "output": {"name": OUTPUT, "type": "float32", "shape": ["batch", len(bundle.classes)]},
         "opset": program.OPSET if format == "onnx" else None,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "versions": {"medmamba": __version__, **{name: version(name) for name in packages}},
+        "versions": {"medmamba": __version__, **{name: _version(name) for name in packages}},
         "bundle": json.loads(json.dumps(entries, default=str)),
     }
+
+
+def _version(package: str) -> str:
+    """As the package says itself: some are distributed under several names."""
+    return str(import_module(package).__version__)
 
 
 def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -> tuple[ImageSet, str]:
@@ -138,23 +155,27 @@ def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -
         data = folder / SPLITS_OF_RUN
     if data is None:
         logger.warning("the images of the check are synthetic; name your own with --data")
-        data = PHANTOMS
-        opened = open_data(data)
-    else:
-        opened = open_data(data, task=str(bundle.task), classes=bundle.classes)
-    split = "val" if "val" in opened.splits and data is not PHANTOMS else ALL
+    synthetic = data is None or str(data).partition(":")[0] == "phantoms"
+    try:
+        if synthetic:
+            opened = open_data(data or PHANTOMS)
+        else:
+            opened = open_data(str(data), task=str(bundle.task), classes=bundle.classes)
+    except InputError as reason:
+        advice = "name other images with --data, or --data phantoms for synthetic ones"
+        raise InputError(f"there are no images to check with: {reason}; {advice}") from None
+    split = "val" if "val" in opened.splits and not synthetic else ALL
     found = opened.split(split)
     if len(found) == 0:
         raise InputError(f"the split {split} of {opened.name} has no images to check with; name other data with --data")
     return found, f"{opened.name}, {split}, and extreme ones"
 
 
-def _open(content: bytes, format: str) -> Answer:
+def _open(path: Path, format: str) -> Answer:
     """The file as whoever receives it opens it."""
     if format == "onnx":
-        session = onnx_file.open_session(content, "the file that was written")
-        return lambda pixels: session.run([OUTPUT], {INPUT: pixels})[0].astype(np.float64)
-    module = torch.export.load(io.BytesIO(content)).module()
+        return onnx_file.load(path).probabilities
+    module = torch.export.load(path).module()
 
     def answer(pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
@@ -164,9 +185,7 @@ def _open(content: bytes, format: str) -> Answer:
     return answer
 
 
-def _refuse_unless_equal(result: Check, *, whole: bool) -> None:
-    if not whole:
-        raise FailedError("the file that was read back is not the one that was written; look after the disk, try again")
+def _refuse_unless_equal(result: Check) -> None:
     if not result.passed:
         difference = result.largest_difference
         raise FailedError(

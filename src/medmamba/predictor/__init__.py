@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from medmamba.errors import InputError
 from medmamba.predictor.classifier import Classifier, Prediction
 
 __all__ = ["Classifier", "Prediction", "load"]
@@ -20,7 +21,10 @@ def load(model: str | os.PathLike[str], *, device: str = "auto") -> Classifier:
     Raises:
         InputError: It is no bundle and no exported file, is damaged, or the device is not there.
     """
-    if Path(model).suffix.lower() == ".onnx":
+    path = Path(model)
+    if path.suffix.lower() == ".pt2" and path.is_file():
+        raise InputError(f"{path} is for torch.export.load; give the model's folder, or a .onnx file")
+    if path.suffix.lower() == ".onnx" and not path.is_dir():
         from medmamba.predictor import onnx_file
 
         return onnx_file.load(model, device=device)

@@ -65,9 +65,9 @@ def load(path: str | os.PathLike[str], *, device: str = "auto") -> OnnxClassifie
         entries = json.loads(about)
         if entries["format"] != FORMAT:
             raise InputError(f"it has format {entries['format']}, this version reads {FORMAT}; update medmamba")
-        return OnnxClassifier(Bundle.from_dict(entries["bundle"]), session, entries.get("complexity"))
+        return OnnxClassifier(Bundle.from_dict(entries["bundle"]), session, entries["complexity"])
     except (ValueError, TypeError, KeyError, AttributeError) as reason:
-        raise InputError(f"{path} cannot be used: {reason}") from None
+        raise InputError(f"{path} cannot be used ({one_line(reason)}); export it again") from None
 
 
 def open_session(content: bytes, name: str) -> Any:
