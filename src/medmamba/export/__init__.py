@@ -1,5 +1,5 @@
 """A trained model as one file for another engine, checked against torch before it is kept."""
 
-from medmamba.export.run import FORMATS, export
+from medmamba.export.run import export
 
-__all__ = ["FORMATS", "export"]
+__all__ = ["export"]

@@ -2,9 +2,7 @@
 
 The recurrence is that of `medmamba.ops.cross_scan`, a token at a time, for all directions, channels and states
 together: so no decay is divided by, and memory grows as the map does, not as its states. Sequences are (l, 4, b, ...)
-here, tokens first, so that `Scan` has nothing to lay out anew. Several tokens in a step of `Scan`, a `Scan` for each
-direction in parallel, and segments of the sequence in parallel with a correction afterwards were tried in onnxruntime,
-on two cores; none was faster.
+here, tokens first, so that `Scan` has nothing to lay out anew.
 """
 
 from __future__ import annotations
@@ -16,8 +14,10 @@ import torch
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 from torch import Tensor
 
+from medmamba.network.ss2d import DIRECTIONS
+from medmamba.ops.sequences import map_order
+
 DOMAIN = "medmamba"
-DIRECTIONS = 4
 
 
 def mark(
@@ -120,7 +120,7 @@ def _step(name: str, rates: str) -> GraphProto:
 
 
 def _softplus(call: _Nodes, v: str) -> str:
-    """log(1 + e^v) as max(v, 0) + log(1 + e^-|v|), which overflows nowhere; faster than onnxruntime's own Softplus."""
+    """log(1 + e^v) as max(v, 0) + log(1 + e^-|v|), which overflows nowhere."""
     small = call("Exp", call("Neg", call("Abs", v)))
     one = call("Constant", value=numpy_helper.from_array(np.asarray(1, dtype=np.float32)))
     return call("Add", call("Relu", v), call("Log", call("Add", small, one)))
@@ -133,11 +133,8 @@ def _between(call: _Nodes, values: str, axis: int) -> str:
 def _orders(height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
     """Where each direction reads at each time, and when it was at each position, (l, k).
 
-    The first counts through (k, l) by position, the second through (l, k) by time. The directions are those of
-    `medmamba.ops.sequences.map_order`: rows, columns, and the reverses of these two.
+    The first counts through (k, l) by position, the second through (l, k) by time.
     """
-    rows = np.arange(height * width)
-    columns = rows.reshape(height, width).T.ravel()
-    order = np.stack([rows, columns, rows[::-1], columns[::-1]])
+    order = map_order(height, width, torch.device("cpu")).numpy()
     direction = np.arange(DIRECTIONS)[:, None]
-    return (order + direction * len(rows)).T, (order.argsort(axis=1) * DIRECTIONS + direction).T
+    return (order + direction * order.shape[1]).T, (order.argsort(axis=1) * DIRECTIONS + direction).T
