@@ -41,7 +41,14 @@ ONLY_IN = {
     "onnxruntime": {"predictor"},
 }
 # the command line's first import must stay light: no torch before a verb runs
-LIGHT = ["cli/__init__.py", "cli/verbs.py", "cli/console.py", "training/__init__.py", "training/config.py", "errors.py"]
+LIGHT = [
+    "cli/__init__.py",
+    "cli/console.py",
+    *sorted(str(path.relative_to(SOURCE)) for path in (SOURCE / "cli/verbs").glob("*.py")),
+    "training/__init__.py",
+    "training/config.py",
+    "errors.py",
+]
 
 
 def imports(path: Path, *, top_level_only: bool = False) -> list[tuple[str, str]]:

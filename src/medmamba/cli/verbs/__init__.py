@@ -1,0 +1,22 @@
+"""The verbs: one frozen dataclass each, whose fields are its options and whose `run` gives the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from medmamba.cli.verbs.answer import Evaluate, Predict
+from medmamba.cli.verbs.carry import Export, Import
+from medmamba.cli.verbs.learn import Demo, Train
+from medmamba.cli.verbs.tell import Benchmark, Info
+
+VERBS: dict[str, Callable[..., Any]] = {
+    "demo": Demo,
+    "train": Train,
+    "evaluate": Evaluate,
+    "predict": Predict,
+    "export": Export,
+    "import": Import,
+    "benchmark": Benchmark,
+    "info": Info,
+}

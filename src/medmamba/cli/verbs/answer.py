@@ -1,0 +1,108 @@
+"""Verbs that put a trained model to work."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from medmamba.cli.console import as_csv, as_json, print_headline, progress_bar
+from medmamba.errors import InputError
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Score a trained model on a data set: figures with 95 % intervals, a row an image, plots."""
+
+    model: Positional[Path]
+    """Folder of the trained model, or a .onnx file that export wrote."""
+    data: Positional[str]
+    """As for train; labels are matched by class name."""
+    split: str = "test"
+    """Which images: train, val, test, or all."""
+    out: Path | None = None
+    """Folder for the results; by default evaluation-SPLIT in the model's folder, evaluation-NAME-SPLIT beside a
+    file."""
+    group_column: str | None = None
+    """Column of the table that names the patient, as in training."""
+    batch_size: int = 64
+    """Images at once; changes speed and memory, not the figures."""
+    resamples: int = 1000
+    """Bootstrap draws of the intervals; 0 for none."""
+    seed: int = 0
+    """Of the bootstrap."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Print metrics.json instead of a table."""
+
+    def run(self) -> int:
+        from medmamba.evaluation import evaluate
+        from medmamba.predictor import load
+
+        classifier = load(self.model, device=self.device)
+        by_default = (
+            self.model / f"evaluation-{self.split}"
+            if self.model.is_dir()
+            else self.model.with_name(f"evaluation-{self.model.stem}-{self.split}")
+        )
+        out = self.out or by_default
+        with progress_bar("evaluating") as progress:
+            report = evaluate(
+                classifier,
+                self.data,
+                self.split,
+                out=out,
+                group_column=self.group_column,
+                batch_size=self.batch_size,
+                resamples=self.resamples,
+                seed=self.seed,
+                progress=progress,
+            )
+        if self.json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+        else:
+            print_headline(report)
+            print(f"\n{out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Predict:
+    """Classify images: one row an image, in the order given, also for those that cannot be read (exit code 1)."""
+
+    model: Positional[Path]
+    """Folder of the trained model, or a .onnx file that export wrote."""
+    images: Positional[tuple[str, ...]]
+    """Files, folders (searched through), glob patterns, or .txt lists of paths."""
+    out: Path | None = None
+    """Write the CSV here instead of to standard output."""
+    batch_size: int = 32
+    """Images at once; changes speed and memory, not the answers."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Write JSON instead of CSV."""
+
+    def run(self) -> int:
+        from medmamba.predictor import load
+
+        if not self.images:
+            raise InputError("no images were named; give files, folders or patterns after the model's folder")
+        classifier = load(self.model, device=self.device)
+        with progress_bar("predicting") as progress:
+            answers = classifier.predict(self.images, batch_size=self.batch_size, progress=progress)
+        text = as_json(answers) if self.json else as_csv(answers, classifier.classes)
+        if self.out is None:
+            sys.stdout.write(text)
+        else:
+            from medmamba.bundle import write_atomically
+
+            write_atomically(self.out, text.encode())
+        failed = sum(answer.error is not None for answer in answers)
+        if failed:
+            print(f"{failed} of {len(answers)} images could not be read; see the column error", file=sys.stderr)
+        return 1 if failed else 0
