@@ -32,22 +32,22 @@ def is_first_process() -> bool:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error where that is a terminal, moved by calling with (done, in all)."""
+def progress_bar(what: str) -> Iterator[Callable[..., None]]:
+    """A bar on standard error where that is a terminal, moved by calling with (done, in all[, what is being done])."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True)
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = None
 
-    def move(done: int, total: int) -> None:
+    def move(done: int, total: int, step: str = what) -> None:
         nonlocal task
         if task is None:  # the bar appears with the first batch, after other lines are out
             task = bar.add_task(what, total=total)
             bar.start()
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=done, total=total, description=step)
 
     try:
         yield move

@@ -1,0 +1,66 @@
+"""Verbs about data, before anything is trained."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from medmamba.cli.console import print_table, progress_bar
+from medmamba.errors import InputError
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say what is wrong with a data set, before anyone trains on it. Exit code 1 when something is."""
+
+    data: Positional[str]
+    """As for train."""
+    out: Path | None = None
+    """Folder for check.html and check.json; by default NAME-check here, replaced if it is a check's."""
+    allow: tuple[str, ...] = ()
+    """Findings that do not make the check fail, by name."""
+    task: str | None = None
+    """binary, multi-class, multi-label or ordinal, where the data does not tell."""
+    group_column: str | None = None
+    """Column of the table that names the patient, if it is not called patient or group."""
+    seed: int = 0
+    """Decides the splits that are missing, as in training."""
+    json: bool = False
+    """Print check.json instead of a list."""
+
+    def run(self) -> int:
+        from medmamba.bundle import write_atomically, write_json
+        from medmamba.check import check, not_opened, page
+        from medmamba.check.findings import check_names
+        from medmamba.data import open_data
+
+        check_names(self.allow)
+        out = self.out or Path(f"{Path(self.data).stem or 'data'}-check".replace(":", "-"))
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "check.json").is_file())):
+            raise InputError(f"{out} is there already and is not a check's; name another folder with --out")
+        if self.data in ("", "."):
+            raise InputError("name the data set to check: a folder, a table, a file or a data set's name")
+        try:
+            data = open_data(self.data, task=self.task, group_column=self.group_column, seed=self.seed)
+        except InputError as reason:
+            if not Path(self.data).exists():
+                raise
+            report = not_opened(self.data, str(reason))
+        else:
+            with progress_bar("reading") as progress:
+                report = check(data, allow=self.allow, progress=progress)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "check.json", report.to_dict())
+        write_atomically(out / "check.html", page(report).encode())
+        if self.json:
+            print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
+        else:
+            states = [("wrong" if f.wrong else "allowed" if f.allowed else "note") for f in report.findings]
+            rows = [(s, f.name, f.sentence) for s, f in zip(states, report.findings, strict=True)]
+            print(f"{report.data['name']}: {report.data['images']:,} images")
+            print_table(rows, header=False) if rows else print("nothing was found")
+            print(f"\n{out / 'check.html'}")
+        return 1 if report.wrong else 0
