@@ -69,8 +69,9 @@ def _counted(words: Sequence[str]) -> dict[str, int]:
     return dict(sorted(zip(names.tolist(), counts.tolist(), strict=True), key=lambda pair: (-pair[1], pair[0])))
 
 
-def _images(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
+def _images(count: int, one: str, more: str) -> str:
+    """`1 image shows`, `2 images show`."""
+    return f"1 image {one}" if count == 1 else f"{count:,} images {more}"
 
 
 def _about_images(seen: Scan) -> Iterator[Finding]:
@@ -78,15 +79,22 @@ def _about_images(seen: Scan) -> Iterator[Finding]:
         names = [name for name, _ in seen.unreadable]
         reasons: dict[str, object] = {"reasons": dict(seen.unreadable)}
         yield Finding(
-            "unreadable", f"{_images(len(names))} cannot be read: {few(names)}", [[n] for n in names], reasons
+            "unreadable",
+            f"{_images(len(names), 'cannot', 'cannot')} be read: {few(names)}",
+            [[n] for n in names],
+            reasons,
         )
     blank = [name for name, look in zip(seen.names, seen.looks, strict=True) if look.spread < BLANK]
     if blank:
-        yield Finding("blank", f"{_images(len(blank))} show nothing: {few(blank)}", [[name] for name in blank])
+        yield Finding(
+            "blank", f"{_images(len(blank), 'shows', 'show')} nothing: {few(blank)}", [[name] for name in blank]
+        )
     for how, rows in find_unusual(seen.thumbs).items():
         if rows:
             names = [seen.names[row] for row in rows]
-            yield Finding("unusual", f"{_images(len(names))} look {how}: {few(names)}", [[name] for name in names])
+            yield Finding(
+                "unusual", f"{_images(len(names), 'looks', 'look')} {how}: {few(names)}", [[name] for name in names]
+            )
 
 
 def _about_patients(seen: Scan) -> Iterator[Finding]:

@@ -32,7 +32,8 @@ section { border: 1px solid var(--line); border-radius: .5rem; padding: .9rem 1.
 p { margin: .4rem 0; } .advice, footer { opacity: .75; }
 .groups { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: .7rem; }
 .group { display: flex; flex-wrap: wrap; gap: .4rem; background: var(--soft); border-radius: .4rem; padding: .4rem; }
-figure { margin: 0; max-width: 14rem; } figure img { height: 120px; max-width: 14rem; object-fit: contain; display: block; }
+figure { margin: 0; width: min-content; min-width: 120px; max-width: 14rem; }
+figure img { height: 120px; max-width: 14rem; object-fit: contain; display: block; }
 figcaption { font-size: .72rem; overflow-wrap: anywhere; }
 .scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; }
 th, td { text-align: left; padding: .25rem .7rem .25rem 0; border-bottom: 1px solid var(--line); }
@@ -97,7 +98,8 @@ def _figure(name: str, report: Report) -> str:
     split, target = str(seen.splits[row]), seen.targets[row]
     labels = [data.classes[label] for label in (np.flatnonzero(target) if target.ndim else [int(target)])]
     caption = f"{_text(name)}<br>{_text(split)}, {_text(', '.join(labels))}"
-    return f'<figure><img alt="" src="{_picture(report, split, seen.rows[row])}"><figcaption>{caption}</figcaption></figure>'
+    picture = _picture(report, split, seen.rows[row])
+    return f'<figure><img alt="" src="{picture}"><figcaption>{caption}</figcaption></figure>'
 
 
 def _picture(report: Report, split: str, row: int) -> str:
@@ -128,10 +130,12 @@ def _table(report: Report) -> str:
         f"<td class=number>{row['brightness']:.0f} ± {row['brightness_sd']:.0f}</td></tr>"
         for row in report.table
     )
-    return f"""<section><h2>What there is</h2><div class="scroll"><table><thead><tr><th>split</th><th>class</th>
-<th class=number>images</th><th>height</th><th>width</th><th>kind (images)</th><th class=number>brightness</th></tr></thead>
-<tbody>{rows}</tbody></table></div><p class="advice">Sizes in pixels; brightness is the mean grey level of an image, 0 to
-255, and its standard deviation over images.</p></section>"""
+    columns = ("split", "class", "images", "height", "width", "kind (images)", "brightness")
+    heads = "".join(f"<th{' class=number' * (c in ('images', 'brightness'))}>{c}</th>" for c in columns)
+    return f"""<section><h2>What there is</h2>
+<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div>
+<p class="advice">Sizes in pixels; brightness is the mean grey level of an image, 0 to 255, and its standard deviation
+over images.</p></section>"""
 
 
 def _text(words: str) -> str:
