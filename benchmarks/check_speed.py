@@ -21,11 +21,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from epoch_rate import provenance
 from PIL import Image
 from processor import processor
 from rich.progress import track
-
-from medmamba.benchmark.machine import provenance
 
 RESULTS = Path(__file__).parent / "results" / "check.json"
 MUST = 180.0  # seconds

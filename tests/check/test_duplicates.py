@@ -72,7 +72,7 @@ def test_planted_copies_of_real_pictures_are_found(data_folder: Path, name: str)
 
 
 def test_pictures_that_share_a_layout_are_no_copies(data_folder: Path) -> None:
-    """Fundi at 28 pixels: a disc each, and 1,600 of them. Real copies and both eyes' likeness aside, few may be grouped."""
+    """Fundi at 28 pixels, a disc each. Real copies aside, few may be grouped."""
     images = open_data(data_folder / "medmnist/retinamnist.npz").split("train")
     groups = groups_of([Image.fromarray(images.read(row)) for row in range(len(images))])
     assert max(map(len, groups)) <= 4
