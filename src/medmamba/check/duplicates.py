@@ -17,7 +17,7 @@ import numpy as np
 GRID = 16
 FLAT = 1.0  # grey levels by which two cells must differ to count
 LEAST = 40  # differences that must count, of 480: flat pictures all resemble each other
-# chosen on ultrasound, dermoscopy, blood cells, chest films and fundi, and their recompressed, resized and turned copies
+# chosen on ultrasound, dermoscopy, blood cells, chest films and fundi, with changed copies of them
 SIGNS_AGREE = 0.70
 DETAILS_AGREE = 0.85
 SHARED = 8  # principal components; fewer in sets so small that a component could be one picture's own
