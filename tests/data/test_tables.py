@@ -84,11 +84,14 @@ def test_several_labels_in_a_cell_are_a_multi_label_task(make_table: Make) -> No
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("filename,label\n" + rows(), "no column 'file', only filename, label; did you mean 'filename'"),
+        ("files,label\n" + rows(), "no column 'file', only files, label; did you mean 'files'"),
         ("file,label,label\n" + rows(extra=lambda row: ",a"), "two columns named 'label'"),
         ("file,label,split\n" + rows(extra=lambda row: ",dev"), "splits named dev; expected train"),
         ("file,label,split\n" + rows(extra=lambda row: ",train" if row else ","), "no split in 1 rows: lines 2"),
-        ("file,label,patient,group\n" + rows(extra=lambda row: ",1,2"), "both a patient and a group column"),
+        (
+            "file,label,patient,group\n" + rows(extra=lambda row: ",1,2"),
+            "several columns that may be the patient: patient, group; say which",
+        ),
         ("file,label,patient\n" + rows(extra=lambda row: "," if row < 7 else ",p"), "no patient in 7 rows: lines 2, 3"),
         ("file,label\n" + rows() + rows(), "12 files more than once: i/0.png.* and 7 more"),
         ("file,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 14"),
