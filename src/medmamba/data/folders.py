@@ -75,13 +75,13 @@ def _class_of(folder: Path) -> str:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    there = (path for path in folder.iterdir() if path.is_dir() and not is_litter(path.name) and not _leads_back(path))
-    return sorted(there, key=_by_name)
+    there = [path for path in folder.iterdir() if path.is_dir() and not is_litter(path.name)]
+    return sorted((path for path in there if not _leads_back(path)), key=_by_name)
 
 
 def _leads_back(path: Path) -> bool:
     """Whether a link names a folder that it lies in itself, the images of which would be listed twice."""
-    return path.is_symlink() and path.parent.resolve().is_relative_to(path.resolve())
+    return path.is_symlink() and path.is_dir() and path.parent.resolve().is_relative_to(path.resolve())
 
 
 def _by_name(path: Path) -> str:

@@ -119,11 +119,10 @@ def _fold(data: Dataset, images: ImageSet, test: np.ndarray, number: int, seed: 
 
 
 def _take(images: ImageSet, rows: np.ndarray) -> ImageSet:
-    """Some images of a set, in the order of their rows."""
+    """Some images of a set of files, in the order of their rows."""
     return ImageSet(
         names=tuple(images.names[row] for row in rows),
         targets=images.targets[rows],
         groups=None if images.groups is None else tuple(images.groups[row] for row in rows),
         files=None if images.files is None else tuple(images.files[row] for row in rows),
-        array=None if images.array is None else images.array[rows],
     )

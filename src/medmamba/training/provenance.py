@@ -49,7 +49,7 @@ def log_data(description: Mapping[str, Any]) -> None:
     """Say what the data are, and warn where a class is rare or missing in training."""
     logger.info("data: %s, splits %s", description["name"], description["splits"])
     for sentence in description.get("allowed", ()):
-        logger.warning("going on in spite of %s", sentence)
+        logger.warning("allowed: %s", sentence)
     for note in description["notes"]:
         logger.info("data: %s", note)
     for split, counts in description["counts"].items():
