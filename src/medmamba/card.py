@@ -55,7 +55,7 @@ def card(bundle: Bundle) -> str:
     rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in known.items())
     allowed = known.get("trained in spite of")
     warning = (
-        f"**Trained in spite of: {_cell(allowed)}.** Figures may be better than the model is.\n\n" if allowed else ""
+        f"**Trained in spite of: {_cell(allowed)}.**\n\n" if allowed else ""
     )
     return f"""# {_cell(bundle.model)}: {_cell(", ".join(bundle.classes))}
 
