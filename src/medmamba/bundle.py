@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmamba.card import card
+from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
@@ -55,6 +56,7 @@ class Bundle:
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise InputError(f"the classes {list(self.classes)} are empty or repeat; give each class a name of its own")
+        check_class_names(self.classes, "the bundle")
         if not 0 <= self.positive < max(2, len(self.classes)):
             raise InputError(f"positive class {self.positive} is none of the {len(self.classes)} classes")
         if not 0 <= self.threshold <= 1:

@@ -20,8 +20,10 @@ def facts(bundle: Bundle) -> dict[str, str]:
         classes = (data.get("counts") or {}).get(split)
         return ", ".join(f"{name} {n}" for name, n in classes.items()) if classes else UNKNOWN
 
+    allowed = "; ".join(data.get("allowed") or ())
     return {
         "model": bundle.model,
+        **({"trained in spite of": allowed} if allowed else {}),
         "task": bundle.task.value,
         "classes": ", ".join(bundle.classes),
         "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
@@ -49,12 +51,15 @@ def _figure(value: float | None) -> str:
 
 def card(bundle: Bundle) -> str:
     """A short model card in Markdown."""
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in facts(bundle).items())
+    known = facts(bundle)
+    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in known.items())
+    allowed = known.get("trained in spite of")
+    warning = f"**Trained in spite of: {_cell(allowed)}.**\n\n" if allowed else ""
     return f"""# {_cell(bundle.model)}: {_cell(", ".join(bundle.classes))}
 
 Research software, not a medical device.
 
-| | |
+{warning}| | |
 | --- | --- |
 {rows}
 

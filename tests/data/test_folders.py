@@ -96,8 +96,31 @@ def test_f055_an_empty_class_folder_is_refused_in_train_and_listed_elsewhere(mak
     root = make_folder({"train/A": 10, "train/B": 10, "train/C": 0, "val/A": 1, "val/B": 1, "test/A": 1, "test/B": 0})
     with pytest.raises(InputError, match=r"train/C holds no images"):
         open_data(root)
+    with pytest.raises(InputError, match="--allow empty-class goes on in spite of it"):
+        open_data(root, allow=["patient-overlap"])
+    data = open_data(root, allow=["empty-class"])
+    assert data.classes == ("A", "B", "C")
+    assert data.allowed[0].startswith("empty-class: the class folder set/train/C holds no images")
+    assert open_data(root, classes=("A", "B", "C")).allowed == ()
     (root / "train/C").rmdir()
-    assert any("test/B holds no images" in note for note in open_data(root).notes)
+    data = open_data(root)
+    assert data.allowed == ()
+    assert any("test/B holds no images" in note for note in data.notes)
+    assert "the test split that was given has no image of 'B'" in data.notes
+
+
+def test_f055_all_empty_class_folders_are_named_and_become_classes_in_text_order(make_folder: Make) -> None:
+    root = make_folder({"b": 9, "a": 0, "d": 9, "c": 0})
+    with pytest.raises(InputError, match="the class folders set/a, set/c hold no images; fill or remove"):
+        open_data(root)
+    data = open_data(root, allow=("empty-class",))
+    assert (data.task, data.classes) == (Task.MULTICLASS, ("a", "b", "c", "d"))
+    assert set(data.split("all").targets.tolist()) == {1, 3}
+
+
+def test_a_fault_that_does_not_exist_cannot_be_allowed(make_folder: Make) -> None:
+    with pytest.raises(InputError, match="no fault 'empty-clas' to allow; did you mean 'empty-class'"):
+        open_data(make_folder({"a": 3, "b": 3}), allow=["empty-clas"])
 
 
 def test_an_empty_class_folder_names_what_was_skipped(make_folder: Make) -> None:
@@ -181,6 +204,32 @@ def test_the_same_folder_elsewhere_has_the_same_fingerprint_and_splits(make_fold
     copy = shutil.copytree(root, tmp_path / "copy")
     assert open_data(root).fingerprint() == open_data(copy).fingerprint()
     assert open_data(root).fingerprint() != open_data(root, seed=1).fingerprint()
+
+
+def test_the_same_file_name_in_two_classes_is_two_images(make_folder: Make) -> None:
+    data = open_data(make_folder({"a": 10, "a/x": 10, "b": 10}))
+    names = [name for split in data.splits for name in data.split(split).names]
+    assert len(set(names)) == 30
+    assert {"a/000.png", "a/x/000.png", "b/000.png"} <= set(names)
+
+
+def test_links_that_lead_back_neither_hang_nor_count_twice(make_folder: Make) -> None:
+    root = make_folder({"a": 10, "b": 10})
+    (root / "self").symlink_to(root)
+    (root / "up").symlink_to("..")
+    (root / "a/loop").symlink_to(root / "a")
+    (root / "broken").symlink_to("nowhere")
+    (root / "round").symlink_to("round")
+    data = open_data(root)
+    assert data.classes == ("a", "b")
+    assert len(data.split("all")) == 20
+    assert "not followed, because they lead back to where they are: the links self, up" in data.notes
+
+
+def test_a_link_to_a_class_folder_elsewhere_is_that_class(make_folder: Make, tmp_path: Path) -> None:
+    root = make_folder({"a": 10})
+    (root / "b").symlink_to(make_folder({"images": 10}, name="elsewhere") / "images")
+    assert len(open_data(root).split("all")) == 20
 
 
 def test_real_cells_have_their_own_splits(data_folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Splits are stratified, keep patients whole, follow the seed and survive tiny classes."""
 
+from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -73,6 +74,23 @@ def test_a_class_with_one_patient_stays_in_train() -> None:
     targets = np.array([0] * 20 + [1] * 5)
     groups = [f"p{index}" for index in range(20)] + ["only"] * 5
     assert set(make_splits(targets, groups, 0, SHARES)[20:]) == {"train"}
+
+
+def test_every_class_can_be_learnt_where_patients_have_images_of_several() -> None:
+    """Labels of which each patient has two or three: whoever is dealt out for a rare one takes the others along."""
+    rng = np.random.default_rng(0)
+    for seed in range(200):
+        units = rng.integers(3, 9)
+        owners = [set(rng.choice(6, rng.integers(1, 4), replace=False).tolist()) for _ in range(units)]
+        rows = [(unit, label) for unit, labels in enumerate(owners) for label in sorted(labels)]
+        groups, targets = zip(*rows, strict=True)
+        splits = make_splits(np.array(targets), [f"p{group}" for group in groups], seed, SHARES)
+        split_of = dict(zip(groups, splits.tolist(), strict=True))
+        sizes = Counter(split_of.values())
+        assert set(sizes) == set(SHARES)
+        for label in set(targets):
+            places = [split_of[unit] for unit, labels in enumerate(owners) if label in labels]
+            assert "train" in places or all(sizes[place] == 1 for place in places)
 
 
 def test_no_split_is_empty_however_small_the_data() -> None:

@@ -1,11 +1,13 @@
 """Tables of files and labels, with splits and patients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from medmamba.data import open_data
+from medmamba.data.dataset import _place
 from medmamba.errors import InputError
 from medmamba.tasks import Task
 
@@ -14,7 +16,7 @@ COLOURED = ("benign/benign_013.png", "normal/normal_113.png")
 FILES = [f"i/{index}.png" for index in range(12)]
 
 
-def rows(labels: str = "ab", extra: Callable[[int], str] = lambda row: "", files: list[str] = FILES) -> str:
+def rows(labels: Sequence[str] = "ab", extra: Callable[[int], str] = lambda row: "", files: list[str] = FILES) -> str:
     return "".join(f"{file},{labels[row % len(labels)]}{extra(row)}\n" for row, file in enumerate(files))
 
 
@@ -81,14 +83,74 @@ def test_several_labels_in_a_cell_are_a_multi_label_task(make_table: Make) -> No
     assert data.split("train").targets.tolist() == [[1, 1, 0], [1, 0, 1], [0, 0, 0]]
 
 
+def marked(row: int) -> str:
+    return f",{row % 2},{int(row < 4)}.0,0,p{row}"
+
+
+def test_label_columns_are_classes_in_the_order_they_are_named_in(make_table: Make) -> None:
+    path = make_table("file,sex,Mass,Éffusion,nodule,patient\n" + rows("mf", marked), FILES)
+    data = open_data(path, label_columns=["éffusion", "mass"])
+    assert (data.task, data.classes) == (Task.MULTILABEL, ("Éffusion", "Mass"))
+    everything = data.split("all")
+    targets = {name: tuple(target) for name, target in zip(everything.names, everything.targets.tolist(), strict=True)}
+    assert targets == {file: (int(row < 4), row % 2) for row, file in enumerate(FILES)}
+    assert "columns of table.csv that are not used: sex, nodule" in data.notes
+    assert open_data(path, label_columns=["mass", "éffusion"], classes=data.classes).classes == data.classes
+
+
+def test_a_label_column_without_a_1_in_train_is_an_empty_class(make_table: Make) -> None:
+    path = make_table("file,sex,mass,effusion,nodule,patient\n" + rows("mf", marked), FILES)
+    with pytest.raises(InputError, match=r"table\.csv marks no image of train with nodule; .* --allow empty-class"):
+        open_data(path, label_columns=["mass", "nodule"])
+    data = open_data(path, label_columns=["mass", "nodule"], allow=["empty-class"])
+    assert data.classes == ("mass", "nodule")
+    assert data.allowed[0].startswith("empty-class: table.csv marks no image of train with nodule")
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        (["mass", "cyst"], {}, "no column 'cyst', only file, sex, mass"),
+        (["mass", "sex"], {}, "neither 0 nor 1 under 'sex' in 12 rows: lines 2, 3"),
+        (["mass"], {"task": "binary"}, "several answers an image, not a binary task"),
+        (["mass"], {"classes": ("mass", "cyst")}, "does not say for its images whether they are cyst"),
+        (["a|b"], {}, r"the label column 'a|b' .* has a | or ; in its name"),
+        ([], {}, "no column 'label', .* or name columns of 0 and 1 with --label-columns"),
+    ],
+)
+def test_faulty_label_columns_are_refused_in_words(
+    make_table: Make, columns: list[str], options: dict[str, Any], message: str
+) -> None:
+    path = make_table("file,sex,mass,a|b,nodule,patient\n" + rows("mf", marked), FILES)
+    with pytest.raises(InputError, match=message.replace("|", r"\|")):
+        open_data(path, label_columns=columns, **options)
+
+
+def test_label_columns_of_what_is_no_table_are_refused(make_folder: Make) -> None:
+    for spec in ("phantoms:14", make_folder({"a": 3, "b": 3})):
+        with pytest.raises(InputError, match="so it has no column 'mass'"):
+            open_data(spec, label_columns=["mass"])
+
+
+def test_labels_with_a_bar_are_one_name_unless_several_are_asked_for(make_table: Make) -> None:
+    path = make_table("file,label\n" + rows(["a|b", "b"]), FILES)
+    data = open_data(path)
+    assert data.classes == ("a|b", "b")
+    assert "a label with | in it is taken as one name; the task multi-label takes it as several" in data.notes
+    assert open_data(path, task="multi-label").classes == ("a", "b")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("filename,label\n" + rows(), "no column 'file', only filename, label; did you mean 'filename'"),
+        ("files,label\n" + rows(), "no column 'file', only files, label; did you mean 'files'"),
         ("file,label,label\n" + rows(extra=lambda row: ",a"), "two columns named 'label'"),
         ("file,label,split\n" + rows(extra=lambda row: ",dev"), "splits named dev; expected train"),
         ("file,label,split\n" + rows(extra=lambda row: ",train" if row else ","), "no split in 1 rows: lines 2"),
-        ("file,label,patient,group\n" + rows(extra=lambda row: ",1,2"), "both a patient and a group column"),
+        (
+            "file,label,patient,group\n" + rows(extra=lambda row: ",1,2"),
+            "several columns that may be the patient: patient, group; say which",
+        ),
         ("file,label,patient\n" + rows(extra=lambda row: "," if row < 7 else ",p"), "no patient in 7 rows: lines 2, 3"),
         ("file,label\n" + rows() + rows(), "12 files more than once: i/0.png.* and 7 more"),
         ("file,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 14"),
@@ -133,6 +195,46 @@ def test_a_folder_with_one_table_is_read_by_it(make_table: Make, tmp_path: Path)
     make_table("file,label\n" + rows(), FILES, name="splits.csv")
     with pytest.raises(InputError, match=r"both splits.csv and labels.csv"):
         open_data(tmp_path)
+
+
+def test_an_overlap_that_is_allowed_is_recorded_without_naming_a_patient(make_table: Make) -> None:
+    text = "file,label,split,patient\n" + rows(extra=lambda row: f",{'test' if row % 3 == 0 else 'train'},p{row // 6}")
+    path = make_table(text, FILES)
+    with pytest.raises(InputError, match="--allow patient-overlap goes on in spite of it"):
+        open_data(path, allow=["empty-class"])
+    data = open_data(path, allow=["patient-overlap"])
+    assert data.allowed == ("patient-overlap: table.csv has 2 of 2 patients in more than one split",)
+    assert len(data.split("test")) == 4
+
+
+def test_a_class_that_a_given_split_lacks_is_named(make_table: Make) -> None:
+    text = "file,label,split\n" + rows("abc", lambda row: f",{['train', 'val'][row in (0, 3)]}")
+    data = open_data(make_table(text, FILES))
+    assert "the val split that was given has no image of 'b', 'c'" in data.notes
+
+
+def test_splits_are_written_with_paths_that_move_with_the_images(make_table: Make, tmp_path: Path) -> None:
+    data = open_data(make_table("file,label\n" + rows(), FILES, name="labels.csv"))
+    (tmp_path / "runs/first").mkdir(parents=True)
+    data.write_splits(tmp_path / "runs/first/splits.csv")
+    lines = (tmp_path / "runs/first/splits.csv").read_text().splitlines()[1:]
+    assert all(line.startswith("../../i/") for line in lines)
+    again = open_data(tmp_path / "runs/first/splits.csv")
+    assert again.split("train").read(0).shape == (4, 5)
+
+
+def test_splits_are_written_right_where_the_folder_is_a_link(make_table: Make, tmp_path: Path) -> None:
+    data = open_data(make_table("file,label\n" + rows(), FILES, name="labels.csv"))
+    (tmp_path / "far/away/run").mkdir(parents=True)
+    (tmp_path / "run").symlink_to("far/away/run")
+    data.write_splits(tmp_path / "run/splits.csv")
+    assert len(open_data(tmp_path / "run/splits.csv").split("all")) == 12
+
+
+def test_paths_that_share_nothing_stay_absolute() -> None:
+    assert _place("/scratch/run", Path("/data/i")) == Path("/data/i")
+    assert _place("/data/run", Path("/data/i")) == Path("../i")
+    assert _place("/data/i", Path("/data/i")) == Path()
 
 
 def test_made_splits_written_are_the_same_data_again(make_table: Make, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ rows did; 2 the request was wrong and nothing was started. Nothing heavy is impo
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ import tyro
 from medmamba.cli.console import LogHandler, is_first_process
 from medmamba.cli.verbs import VERBS
 from medmamba.errors import FailedError, InputError
+from medmamba.text import printable
 
 DESCRIPTION = """Train, evaluate and use medical image classifiers, built on MedMamba.
 
@@ -24,6 +26,9 @@ Research software, not a medical device."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a name that the terminal's encoding lacks must not end a command
+            stream.reconfigure(errors="backslashreplace")
     package = logging.getLogger("medmamba")
     package.setLevel(logging.INFO)
     package.addHandler(handler := LogHandler())
@@ -31,10 +36,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return parse(arguments).run()
     except InputError as reason:
-        print(f"medmamba: {reason}", file=sys.stderr)
+        print(printable(f"medmamba: {reason}"), file=sys.stderr)
         return 2
     except FailedError as reason:
-        print(f"medmamba: {reason}", file=sys.stderr)
+        print(printable(f"medmamba: {reason}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("medmamba: stopped", file=sys.stderr)

@@ -14,6 +14,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from medmamba.errors import InputError
+from medmamba.text import printable, spreadsheet_cell
 
 if TYPE_CHECKING:
     from medmamba.predictor import Prediction
@@ -23,7 +24,7 @@ class LogHandler(logging.Handler):
     """Plain lines on standard error, wherever that goes at the time: a progress bar borrows it."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr)
+        print(printable(self.format(record)), file=sys.stderr)
 
 
 def is_first_process() -> bool:
@@ -87,13 +88,17 @@ def print_headline(report: dict[str, Any]) -> None:
 
 
 def as_csv(answers: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """A row an image: file, label, the probability of each class, error."""
+    """A row an image: file, label, the probability of each class, error.
+
+    Text that a spreadsheet would compute as a formula has an apostrophe in front.
+    """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", *classes, "error"])
+    writer.writerow(map(spreadsheet_cell, ["file", "label", *classes, "error"]))
     for answer in answers:
         scores = [f"{answer.probabilities[name]:.6f}" if answer.probabilities else "" for name in classes]
-        writer.writerow([answer.file, answer.label or "", *scores, answer.error or ""])
+        cells = [answer.file, answer.label or "", *scores, answer.error or ""]
+        writer.writerow(map(spreadsheet_cell, cells))
     return text.getvalue()
 
 

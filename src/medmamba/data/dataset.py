@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ class Dataset:
         notes: Sentences worth telling the user.
         size: (h, w) where all images share it by construction, else None.
         made_splits: Names of the splits that were cut here, from the seed, because the data came without them.
+        allowed: Faults that were found and allowed, as `medmamba.data.faults.settle_fault` puts them.
     """
 
     name: str
@@ -83,6 +85,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     size: tuple[int, int] | None = None
     made_splits: tuple[str, ...] = ()
+    allowed: tuple[str, ...] = ()
 
     def split(self, name: str) -> ImageSet:
         """Open one split, or all of them as one with the name `all`.
@@ -113,18 +116,20 @@ class Dataset:
     def write_splits(self, path: str | os.PathLike[str]) -> None:
         """Write a table file,label,split[,group] of all splits, which `open_data` takes again. Files only.
 
-        Paths in it are absolute, so that it may lie anywhere; the labels of a multi-label task are joined by `|`.
+        Paths in it are relative to the table's folder, so that both can be moved together, but absolute where the two
+        have nothing in common. The labels of a multi-label task are joined by `|`.
         """
         path = Path(path)
         temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
             with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(self._table())
+                csv.writer(file, lineterminator="\n").writerows(self._table(path.parent))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
 
-    def _table(self) -> Iterator[list[str]]:
+    def _table(self, folder: Path) -> Iterator[list[str]]:
+        place = cache(partial(_place, os.path.realpath(folder)))
         opened = {name: self.split(name) for name in self.splits}
         grouped = any(images.groups is not None for images in opened.values())
         yield ["file", "label", "split"] + ["group"] * grouped
@@ -133,12 +138,21 @@ class Dataset:
                 raise ValueError(f"the images of {self.name} are no files, their splits cannot be a table")
             for row, file in enumerate(images.files):
                 group = [images.groups[row]] if images.groups is not None else []
-                yield [os.path.abspath(file), self._label(images.targets[row]), name, *group]
+                yield [(place(file.parent) / file.name).as_posix(), self._label(images.targets[row]), name, *group]
 
     def _label(self, target: np.ndarray) -> str:
         if self.task is Task.MULTILABEL:
             return "|".join(self.classes[index] for index in np.flatnonzero(target))
         return self.classes[int(target)]
+
+
+def _place(home: str, folder: Path) -> Path:
+    """A folder as seen from another one, real paths both: `..` behind a link would lead elsewhere."""
+    there = os.path.realpath(folder)
+    apart = os.path.splitdrive(home)[0] != os.path.splitdrive(there)[0]
+    if apart or os.path.dirname(shared := os.path.commonpath([home, there])) == shared:
+        return Path(there)
+    return Path(os.path.relpath(there, home))
 
 
 def _joined(parts: list[ImageSet]) -> ImageSet:

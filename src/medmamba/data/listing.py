@@ -10,10 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
+from medmamba.data.completing import complete_splits, notes_on_splits
 from medmamba.data.dataset import Dataset, ImageSet
-from medmamba.data.splits import SHARES, make_splits
-from medmamba.errors import InputError
+from medmamba.data.labels import check_alike, check_class_names, check_file_names
+from medmamba.data.splits import SHARES
+from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
+
+SEPARATORS = ("|", ";")  # between the labels of one image
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Listing:
         splits: Its split (`train`, `val` or `test`), or None where none are given.
         groups: Its patient, or None where patients are unknown.
         notes: Sentences worth telling the user.
+        classes: All classes in order, where the source states them; None for those of train, sorted.
+        allowed: Faults that were found and allowed, as `settle_fault` puts them.
     """
 
     name: str
@@ -37,6 +43,8 @@ class Listing:
     splits: tuple[str, ...] | None = None
     groups: tuple[str, ...] | None = None
     notes: tuple[str, ...] = ()
+    classes: tuple[str, ...] | None = None
+    allowed: tuple[str, ...] = ()
 
 
 def make_dataset(listing: Listing, *, task: Task | None, classes: tuple[str, ...] | None, seed: int) -> Dataset:
@@ -45,18 +53,21 @@ def make_dataset(listing: Listing, *, task: Task | None, classes: tuple[str, ...
     Args:
         listing: What a folder or a table says.
         task: None decides by the number of classes: two are binary, more are multi-class.
-        classes: Class order of a trained model, to which labels are mapped by name. None takes the names of the
-            train split (of all images where there is none), sorted as text.
+        classes: Class order of a trained model, to which labels are mapped by name. None takes the listing's own, or
+            the names of the train split (of all images where there is none), sorted as text.
         seed: Decides who goes where when splits are cut.
 
     Raises:
-        InputError: A class is unknown to train or to `classes`, there are too few classes for the task, or too few
-            images to cut.
+        InputError: A class is unknown to train or to `classes`, a name cannot be used, there are too few classes for
+            the task, or too few images to cut.
     """
     _refuse_empty(listing, task)
     labels = [_labels_of(cell, task) for cell in listing.labels]
+    _check_names(listing, labels, trained=classes is not None)
     order = classes if classes is not None else _class_order(listing, labels)
     _refuse_unknown(listing, labels, order, trained=classes is not None)
+    if unknown := [name for name in order if listing.classes is not None and name not in listing.classes]:
+        raise InputError(f"{listing.name} does not say for its images whether they are {few(unknown)}; name all labels")
     task = task_of(task, order, listing.name)
     targets = _targets(labels, order, task)
     splits, made = complete_splits(listing, targets, seed)
@@ -67,8 +78,13 @@ def make_dataset(listing: Listing, *, task: Task | None, classes: tuple[str, ...
         classes=order,
         splits={name: partial(_open, listing, targets, splits == name) for name in present},
         positive=len(order) - 1,
-        notes=(*listing.notes, *_notes_on_made(made, listing, targets, splits, order, task, seed)),
+        notes=(
+            *listing.notes,
+            *_note_on_separators(listing, task),
+            *notes_on_splits(listing, targets, splits, made=made, classes=order, task=task, seed=seed),
+        ),
         made_splits=made,
+        allowed=listing.allowed,
     )
 
 
@@ -107,7 +123,23 @@ def _labels_of(cell: str, task: Task | None) -> tuple[str, ...]:
     return tuple(sorted({label.strip() for label in re.split(r"[|;]", cell) if label.strip()}))
 
 
+def _check_names(listing: Listing, labels: list[tuple[str, ...]], *, trained: bool) -> None:
+    names = {label for row in labels for label in row}.union(listing.classes or ())
+    check_class_names(names, listing.name)
+    if not trained:  # a trained model knows how its classes are written
+        check_alike(names, listing.name)
+    check_file_names(listing.names, listing.name)
+
+
+def _note_on_separators(listing: Listing, task: Task) -> tuple[str, ...]:
+    if task is Task.MULTILABEL or not any("|" in cell for cell in listing.labels):
+        return ()
+    return ("a label with | in it is taken as one name; the task multi-label takes it as several",)
+
+
 def _class_order(listing: Listing, labels: list[tuple[str, ...]]) -> tuple[str, ...]:
+    if listing.classes is not None:
+        return listing.classes
     in_train = [listing.splits is None or split == "train" for split in listing.splits or labels]
     rows = [row for row, train in zip(labels, in_train, strict=True) if train] or labels
     return tuple(sorted({label for row in rows for label in row}))
@@ -117,7 +149,10 @@ def _refuse_unknown(listing: Listing, labels: list[tuple[str, ...]], order: tupl
     extra = sorted({label for row in labels for label in row} - set(order))
     if extra:
         where = "the trained model" if trained else "the train split"
-        raise InputError(f"{listing.name} has classes that {where} does not know: {few(extra)}; it knows {few(order)}")
+        hint = suggest(extra[0], order)
+        raise InputError(
+            f"{listing.name} has classes that {where} does not know: {few(extra)}; it knows {few(order)}{hint}"
+        )
 
 
 def _targets(labels: list[tuple[str, ...]], order: tuple[str, ...], task: Task) -> np.ndarray:
@@ -128,58 +163,6 @@ def _targets(labels: list[tuple[str, ...]], order: tuple[str, ...], task: Task) 
     for row, names in enumerate(labels):
         targets[row, [index[name] for name in names]] = 1
     return targets
-
-
-def complete_splits(listing: Listing, targets: np.ndarray, seed: int) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Cut the missing splits out of train, keeping the shares 7 (train) : 1 (val) : 2 (test).
-
-    So data without splits is cut 70/10/20; a val split alone is 1/8 of train, a test split alone 2/9. Data with splits
-    but no train is left as it is: it can be evaluated, not trained on.
-
-    Returns:
-        Split of each image, (n,) str, and the names of the splits that were cut here.
-    """
-    given = np.array(listing.splits or ["train"] * len(targets))
-    if "train" not in given:
-        return given, ()
-    made = tuple(name for name in SHARES if name not in given)
-    if not made:
-        return given, ()
-    cut = ["train", *made]
-    fractions = {name: SHARES[name] / sum(SHARES[other] for other in cut) for name in cut}
-    rows = np.flatnonzero(given == "train")
-    groups = None if listing.groups is None else [listing.groups[row] for row in rows]
-    splits = given.astype("<U5")
-    try:
-        splits[rows] = make_splits(targets[rows], groups, seed, fractions)
-    except InputError as error:
-        raise InputError(f"{listing.name}: {error}") from None
-    return splits, made
-
-
-def _notes_on_made(
-    made: tuple[str, ...],
-    listing: Listing,
-    targets: np.ndarray,
-    splits: np.ndarray,
-    order: tuple[str, ...],
-    task: Task,
-    seed: int,
-) -> tuple[str, ...]:
-    if not made:
-        return ()
-    cut = ["train", *made]
-    sizes = ", ".join(f"{name} {int((splits == name).sum())}" for name in cut)
-    how = "by class" if listing.groups is None else "by class, whole patients"
-    notes = [f"no {' and no '.join(made)} split was given: cut from train {how}, seed {seed}, into {sizes} images"]
-    for index, label in enumerate(order):
-        has = targets[:, index] == 1 if task is Task.MULTILABEL else targets == index
-        lacking = [name for name in made if not (has & (splits == name)).any()]
-        count = int((has & np.isin(splits, cut)).sum())
-        if lacking and count:
-            few_images = "1 image" if count == 1 else f"{count} images"
-            notes.append(f"class {label!r} has only {few_images} to cut, so none is in {' or '.join(lacking)}")
-    return tuple(notes)
 
 
 def _open(listing: Listing, targets: np.ndarray, chosen: np.ndarray) -> ImageSet:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 
 from medmamba.data import folders, medmnist, phantoms, tables
 from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.data.faults import check_allowed
 from medmamba.data.listing import Listing, few, make_dataset, with_note
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
@@ -25,6 +26,8 @@ def open_data(
     positive: str | None = None,
     seed: int = 0,
     classes: tuple[str, ...] | None = None,
+    label_columns: Sequence[str] = (),
+    allow: Collection[str] = (),
 ) -> Dataset:
     """Open images with labels.
 
@@ -40,15 +43,20 @@ def open_data(
         seed: Decides the splits that are missing, and the phantoms.
         classes: The class order of a trained model; labels are mapped to it by name. None sorts class names as text
             (`0, 1, 10, 2`); a MedMNIST file keeps its own order.
+        label_columns: Columns of 0 and 1 in a table, one for each label of a multi-label task; the classes are in this
+            order.
+        allow: Faults to go on in spite of, names of `medmamba.data.faults.FAULTS`; those that were found stand in
+            `Dataset.allowed`.
 
     Raises:
         InputError: The data cannot be used; the message says what to do.
     """
-    asked = parse_task(task)
+    check_allowed(allow)
+    asked = _task_of_columns(parse_task(task), label_columns)
     text = os.fspath(spec)
     is_array = text.split(":")[0] == "phantoms" or medmnist.parse_name(text) or text.lower().endswith(".npz")
-    if group_column is not None and is_array:
-        raise InputError(f"{text} is no table, so it has no column {group_column!r}; leave the patient column out")
+    if is_array:
+        _refuse_columns(f"{text} is no table", group_column, label_columns, "leave it out")
     if text == "phantoms" or text.startswith("phantoms:"):
         data = phantoms.open_phantoms(text, seed=seed)
     elif named := medmnist.parse_name(text):
@@ -56,7 +64,7 @@ def open_data(
     elif Path(text).suffix.lower() == ".npz":
         data = medmnist.open_npz(_existing(text), task=asked)
     else:
-        listing = _listing(_existing(text), group_column, trained=classes is not None)
+        listing = _listing(_existing(text), group_column, label_columns, allow, trained=classes is not None)
         data = make_dataset(listing, task=asked, classes=classes, seed=seed)
     data = data if classes is None else reorder(data, classes)
     return data if positive is None else _with_positive(data, positive)
@@ -85,6 +93,19 @@ def parse_task(task: str | None) -> Task | None:
     return Task(task)
 
 
+def _task_of_columns(task: Task | None, label_columns: Sequence[str]) -> Task | None:
+    if not label_columns:
+        return task
+    if task not in (None, Task.MULTILABEL):
+        raise InputError(f"label columns are several answers an image, not a {task} task; leave the task out")
+    return Task.MULTILABEL
+
+
+def _refuse_columns(why: str, group_column: str | None, label_columns: Sequence[str], remedy: str) -> None:
+    if asked := [name for name in (group_column, *label_columns) if name is not None]:
+        raise InputError(f"{why}, so it has no column {asked[0]!r}; {remedy}")
+
+
 def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():
@@ -93,20 +114,23 @@ def _existing(text: str) -> Path:
     return path
 
 
-def _listing(path: Path, group_column: str | None, *, trained: bool) -> Listing:
+def _listing(
+    path: Path, group_column: str | None, label_columns: Sequence[str], allow: Collection[str], *, trained: bool
+) -> Listing:
+    read = partial(
+        tables.read_table, group_column=group_column, label_columns=label_columns, allow=allow, trained=trained
+    )
     if path.is_file():
         if path.suffix.lower() not in tables.EXTENSIONS:
             raise InputError(f"{path} is no data set; expected a folder, a .csv or .tsv table, or a MedMNIST .npz")
-        return tables.read_table(path, group_column=group_column)
+        return read(path)
     there = [name for name in tables.FOLDER_TABLES if (path / name).is_file()]
     if len(there) > 1:
         raise InputError(f"{path} holds both {' and '.join(there)}; name the table to use")
     if there:
-        listing = tables.read_table(path / there[0], group_column=group_column)
-        return with_note(listing, f"labels are those of {there[0]} in the folder")
-    if group_column is not None:
-        raise InputError(f"{path} is a folder without a table, so it has no column {group_column!r}; name a table")
-    return folders.read_folder(path, allow_empty=trained)
+        return with_note(read(path / there[0]), f"labels are those of {there[0]} in the folder")
+    _refuse_columns(f"{path} is a folder without a table", group_column, label_columns, "name a table")
+    return folders.read_folder(path, allow=allow, trained=trained)
 
 
 def reorder(data: Dataset, classes: tuple[str, ...]) -> Dataset:

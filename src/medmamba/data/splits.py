@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -50,16 +50,27 @@ def make_splits(
     """
     names = ["train", *(name for name in fractions if name != "train")]
     shares = np.array([fractions[name] for name in names], dtype=np.float64)
+    unit_of, counts = count_units(targets, groups)
+    if len(counts) < len(names):
+        kind = "images" if groups is None else "patients"
+        raise InputError(f"{len(counts)} {kind} cannot be cut into {', '.join(names)}; add more or give the splits")
+    sizes = np.bincount(unit_of, minlength=len(counts))
+    units = assign(counts, sizes, shares, _choose, np.random.default_rng(seed))
+    _fill_empty(units, counts, len(names))
+    _give_train_each_class(units, counts)
+    return np.array(names)[units[unit_of]]
+
+
+def count_units(targets: np.ndarray, groups: Sequence[str] | None) -> tuple[np.ndarray, np.ndarray]:
+    """The unit of each image, (n,), and the images of each class in each unit, (units, classes).
+
+    Multi-label targets have one class more here, of the images without any label.
+    """
     unit_of = np.arange(len(targets)) if groups is None else np.unique(groups, return_inverse=True)[1]
     labels = _one_hot(targets)
     counts = np.zeros((int(unit_of.max(initial=-1)) + 1, labels.shape[1]), dtype=np.int64)
     np.add.at(counts, unit_of, labels)
-    if len(counts) < len(names):
-        kind = "images" if groups is None else "patients"
-        raise InputError(f"{len(counts)} {kind} cannot be cut into {', '.join(names)}; add more or give the splits")
-    units = _assign(counts, np.bincount(unit_of, minlength=len(counts)), shares, np.random.default_rng(seed))
-    _fill_empty(units, counts, len(names))
-    return np.array(names)[units[unit_of]]
+    return unit_of, counts
 
 
 def _one_hot(targets: np.ndarray) -> np.ndarray:
@@ -69,8 +80,25 @@ def _one_hot(targets: np.ndarray) -> np.ndarray:
     return np.column_stack([targets, targets.sum(axis=1) == 0]).astype(np.int64)
 
 
-def _assign(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Split index of each unit, (units,), from the images of each class in it, (units, classes)."""
+Choose = Callable[[np.ndarray, np.ndarray, int], int]
+
+
+def assign(
+    counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, choose: Choose, rng: np.random.Generator
+) -> np.ndarray:
+    """Deal units out to splits, class by class from the rarest on.
+
+    Args:
+        counts: Images of each class in each unit, (units, classes).
+        sizes: Images of each unit, (units,).
+        shares: Of each split, their sum is 1.
+        choose: Gives the split of the next unit of a class, from what each split lacks, (splits,), what each has of the
+            class, (splits,), and how many units of it are dealt out.
+        rng: Decides among equals.
+
+    Returns:
+        Index of the split of each unit, (units,).
+    """
     order = rng.permutation(len(counts))
     order = order[np.argsort(-sizes[order], kind="stable")]
     split_of = np.full(len(counts), -1)
@@ -81,7 +109,7 @@ def _assign(counts: np.ndarray, sizes: np.ndarray, shares: np.ndarray, rng: np.r
         total = np.bincount(split_of[placed], sizes[placed], minlength=len(shares))
         need = shares * counts[:, label].sum() - here + shares * total.sum() - total
         for unit in members:
-            split = _choose(need, here, len(members))
+            split = choose(need, here, len(members))
             split_of[unit] = split
             need[split] -= counts[unit, label]
             here[split] += counts[unit, label]
@@ -108,3 +136,15 @@ def _fill_empty(split_of: np.ndarray, counts: np.ndarray, splits: int) -> None:
             in_train = np.flatnonzero(split_of == 0)
             common = int(counts[in_train].sum(axis=0).argmax())
             split_of[max(in_train, key=lambda unit: counts[unit, common])] = split
+
+
+def _give_train_each_class(split_of: np.ndarray, counts: np.ndarray) -> None:
+    """Move a unit into train for each class that has none there, in place, unless that would empty a split.
+
+    It happens where patients have images of several classes, and rarer ones of them decided where the patients go.
+    """
+    for label in np.flatnonzero(counts.any(axis=0) & ~counts[split_of == 0].any(axis=0)):
+        owners = np.flatnonzero(counts[:, label])
+        beside = np.array([(split_of == split_of[unit]).sum() for unit in owners])
+        if beside.max() > 1:
+            split_of[owners[beside.argmax()]] = 0

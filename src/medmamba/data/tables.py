@@ -1,121 +1,137 @@
-"""A CSV or TSV table with a row an image: file, label, and where known split and patient."""
+"""A table with a row an image: file, label or several, and where known split and patient."""
 
 from __future__ import annotations
 
-import csv
-import os
 import unicodedata
 from collections import Counter
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from medmamba.data.listing import Listing, few
+from medmamba.data.columns import Columns, read_columns
+from medmamba.data.faults import settle_fault
+from medmamba.data.listing import SEPARATORS, Listing, few
+from medmamba.data.locating import locate
 from medmamba.data.splits import SPLIT_WORDS, split_word
-from medmamba.errors import InputError, suggest
+from medmamba.errors import InputError
 
 EXTENSIONS = (".csv", ".tsv")
 FOLDER_TABLES = ("splits.csv", "labels.csv")
-GROUP_COLUMNS = ("patient", "group")
 
-Table = dict[str, list[str]]
+_MARKS = {"0": False, "1": True, "0.0": False, "1.0": True}  # the last two as pandas writes them
 
 
-def read_table(path: Path, *, group_column: str | None = None) -> Listing:
+def read_table(
+    path: Path,
+    *,
+    group_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    allow: Collection[str] = (),
+    trained: bool = False,
+) -> Listing:
     """List the images of a table. Every cell is text (`007` stays `007`); column names are taken in any case.
 
     Args:
-        path: Separated by commas, tabs or semicolons, UTF-8, with a header: `file` (relative to the table's folder),
-            `label`, optionally `split`, and `patient` or `group`, which mean the same.
+        path: As `read_columns` takes it, with the columns `file` (found as `locate` says), `label`, optionally `split`,
+            and `patient` or `group`, which mean the same; or other names for them, as `columns.ALIASES` has them.
         group_column: Another name of the patient column.
+        label_columns: Columns of 0 and 1, one for each label of a multi-label task, instead of `label`.
+        allow: Faults to go on in spite of, by name.
+        trained: Whether the classes are those of a trained model, so that one may lack images to learn from.
 
     Raises:
         InputError: A column, cell or file is missing, a file stands in two rows, a split has an unknown name, or a
             patient is in more than one split.
     """
-    table = _columns(path)
-    group = _group_column(table, group_column, path)
-    unused = [name for name in table if name not in ("file", "label", "split", group)]
-    for name in filter(None, ("file", "split" if "split" in table else None, group)):
-        _refuse_rows(path, f"no {name}", [row for row, cell in enumerate(table[name], 2) if not cell])
-    files = [path.parent / cell for cell in table["file"]]
-    _refuse_repeated(path, files)
-    missing = [cell for cell, file in zip(table["file"], files, strict=True) if not file.is_file()]
-    if missing:
-        raise InputError(f"{path} names {len(missing)} files that do not exist: {few(missing)}; check the paths")
-    splits = _splits(path, table.get("split"))
-    groups = tuple(table[group]) if group else None
+    table = read_columns(path)
+    file = table.needed("file")
+    split = table.playing("split", remedy="rename one")
+    group = table.asked(group_column) if group_column else table.playing("patient", remedy="say which: --group-column")
+    marks = tuple(dict.fromkeys(table.asked(name) for name in label_columns))
+    label = None if marks else table.needed("label", more=", or name columns of 0 and 1 with --label-columns")
+    for part, title in {"file": file, "split": split, "patient": group}.items():
+        if title is not None:
+            table.refuse_rows(f"no {part}", [row for row, cell in enumerate(table.cells[title], 2) if not cell])
+    files, notes = locate(path, table.cells[file])
+    splits = _splits(path, table.cells[split]) if split else None
+    groups = tuple(table.cells[group]) if group else None
+    labels = table.cells[label] if label else _marked(table, marks)
+    allowed: list[str] = []
     if splits and groups:
-        _refuse_crossing(path, groups, splits)
+        allowed += _settle_crossing(path, groups, splits, allow)
+    if marks and not trained:
+        allowed += _settle_unmarked(path, marks, labels, splits, allow)
     return Listing(
         name=path.resolve().parent.name if path.name in FOLDER_TABLES else path.stem,
-        names=tuple(table["file"]),
-        files=tuple(files),
-        labels=tuple(unicodedata.normalize("NFC", label) for label in table["label"]),
+        names=tuple(table.cells[file]),
+        files=files,
+        labels=tuple(unicodedata.normalize("NFC", cell) for cell in labels),
         splits=splits,
         groups=groups,
-        notes=(f"columns of {path.name} that are not used: {', '.join(unused)}",) if unused else (),
+        notes=(*_on_columns(table, {"file": file, "label": label, "patient": group}, {split, *marks}), *notes),
+        classes=tuple(unicodedata.normalize("NFC", title) for title in marks) or None,
+        allowed=tuple(allowed),
     )
 
 
-def _columns(path: Path) -> Table:
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            header_line = file.readline()
-            file.seek(0)
-            rows = list(csv.reader(file, delimiter=max("\t,;", key=header_line.count), strict=True))
-    except UnicodeDecodeError:
-        raise InputError(f"{path} is not UTF-8 text; save the table as CSV UTF-8") from None
-    except csv.Error as error:
-        raise InputError(f"{path} is not a well-formed table ({error}); save it again as CSV") from None
-    header = [name.strip().lower() for name in rows[0]] if rows else []
-    for name in ("file", "label"):
-        if name not in header:
-            there = ", ".join(header) or "nothing"
-            raise InputError(f"{path} has no column {name!r}, only {there}{suggest(name, header)}; rename one")
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
-        raise InputError(f"{path} has two columns named {twice[0]!r}; rename or remove one")
-    body = [(number, row) for number, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
-    _refuse_rows(path, f"not {len(header)} cells", [number for number, row in body if len(row) != len(header)])
-    if not body:
-        raise InputError(f"{path} has a header but no rows; expected one an image")
-    return {name: [row[column].strip() for _, row in body] for column, name in enumerate(header)}
+def _on_columns(table: Columns, parts: dict[str, str | None], others: set[str | None]) -> list[str]:
+    """Which columns are taken under another name than ours, and which are not used."""
+    ours = {"file", "label", "patient", "group"}
+    notes = [
+        f"column {title} of {table.path.name} is taken as {part}"
+        for part, title in parts.items()
+        if title is not None and title.lower() not in ours
+    ]
+    if unused := [title for title in table.cells if title not in {*parts.values(), *others}]:
+        notes.append(f"columns of {table.path.name} that are not used: {', '.join(unused)}")
+    return notes
 
 
-def _group_column(table: Table, asked: str | None, path: Path) -> str | None:
-    if asked is not None:
-        if asked.strip().lower() not in table:
-            raise InputError(f"{path} has no column {asked!r}, only {', '.join(table)}{suggest(asked, list(table))}")
-        return asked.strip().lower()
-    known = [name for name in GROUP_COLUMNS if name in table]
-    if len(known) > 1:
-        raise InputError(f"{path} has both a patient and a group column; say which with --group-column")
-    return known[0] if known else None
-
-
-def _splits(path: Path, cells: list[str] | None) -> tuple[str, ...] | None:
-    if cells is None:
-        return None
+def _splits(path: Path, cells: list[str]) -> tuple[str, ...]:
     splits = [split_word(cell) for cell in cells]
     if unknown := sorted({cell for cell, split in zip(cells, splits, strict=True) if split is None}):
         raise InputError(f"{path} has splits named {few(unknown)}; expected {', '.join(SPLIT_WORDS)}")
     return tuple(split for split in splits if split)
 
 
-def _refuse_rows(path: Path, what: str, rows: list[int]) -> None:
-    if rows:
-        raise InputError(f"{path} has {what} in {len(rows)} rows: lines {few([str(row) for row in rows])}; mend them")
+def _marked(table: Columns, titles: Sequence[str]) -> list[str]:
+    """The labels of each row joined as in a label column, from columns of 0 and 1."""
+    for title in titles:
+        if any(mark in title for mark in SEPARATORS):
+            raise InputError(
+                f"the label column {title!r} of {table.path} has a {' or '.join(SEPARATORS)} in its name; rename it"
+            )
+        wrong = [row for row, cell in enumerate(table.cells[title], 2) if cell not in _MARKS]
+        table.refuse_rows(f"neither 0 nor 1 under {title!r}", wrong)
+    rows = zip(*(table.cells[title] for title in titles), strict=True)
+    return ["|".join(title for title, cell in zip(titles, row, strict=True) if _MARKS[cell]) for row in rows]
 
 
-def _refuse_repeated(path: Path, files: list[Path]) -> None:
-    counts = Counter(os.path.normpath(file) for file in files)
-    if repeated := [os.path.relpath(file, path.parent) for file, count in counts.items() if count > 1]:
-        raise InputError(f"{path} names {len(repeated)} files more than once: {few(repeated)}; keep one row each")
-
-
-def _refuse_crossing(path: Path, groups: tuple[str, ...], splits: tuple[str, ...]) -> None:
-    pairs = set(zip(groups, splits, strict=True))
-    counts = Counter(group for group, _ in pairs)
-    if crossing := sorted(group for group, count in counts.items() if count > 1):
-        raise InputError(
+def _settle_crossing(
+    path: Path, groups: tuple[str, ...], splits: tuple[str, ...], allow: Collection[str]
+) -> tuple[str, ...]:
+    counts = Counter(group for group, _ in set(zip(groups, splits, strict=True)))
+    crossing = sorted(group for group, count in counts.items() if count > 1)
+    if not crossing:
+        return ()
+    fault = "patient-overlap"
+    if fault in allow:  # what is kept with the result names no patient and no path
+        sentence = f"{path.name} has {len(crossing)} of {len(counts)} patients in more than one split"
+    else:
+        sentence = (
             f"{path} has {len(crossing)} patients in more than one split: {few(crossing)}; "
             "put each patient in one split, or leave the split column out to have it made"
         )
+    return (settle_fault(fault, sentence, allow),)
+
+
+def _settle_unmarked(
+    path: Path, titles: Sequence[str], labels: list[str], splits: tuple[str, ...] | None, allow: Collection[str]
+) -> tuple[str, ...]:
+    """Label columns that mark no image of train."""
+    learnt = [label for row, label in enumerate(labels) if splits is None or splits[row] == "train"]
+    marked = {title for label in learnt for title in label.split("|")}
+    empty = [title for title in titles if title not in marked]
+    if not empty or not learnt:
+        return ()
+    sentence = f"{path.name} marks no image of train with {few(empty)}; add some, or leave the column out"
+    return (settle_fault("empty-class", sentence, allow),)

@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,10 +18,12 @@ from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import Dataset, open_data
 from medmamba.data.dataset import ImageSet
+from medmamba.data.faults import check_allowed
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
 from medmamba.tasks import Task, decide
+from medmamba.text import spreadsheet_cell
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -38,6 +40,8 @@ def evaluate(
     *,
     out: str | os.PathLike[str],
     group_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    allow: Collection[str] = (),
     batch_size: int = 64,
     resamples: int = 1000,
     seed: int = 0,
@@ -52,6 +56,8 @@ def evaluate(
         out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png` and `roc.png`; made if
             needed. Files of these names in it are replaced, each whole.
         group_column: The patient column of a table, as in training.
+        label_columns: The label columns of a table, as in training.
+        allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the report says so.
         batch_size: Images that go through the model at once; changes speed and memory, not the figures.
         resamples: Bootstrap draws; 0 leaves the intervals out.
         seed: Of the bootstrap.
@@ -66,6 +72,7 @@ def evaluate(
         InputError: The data has other classes or another task than the model, has no such split or no image in it, an
             image cannot be read, or the plots cannot be drawn. Nothing is written then.
     """
+    check_allowed(allow)
     plots.require_matplotlib()
     if resamples < 0:
         raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
@@ -75,8 +82,15 @@ def evaluate(
     if not isinstance(data, Dataset):
         # with the seed of the training, so that data that came without splits is cut as it was then
         seed_of_splits = int(bundle.provenance.get("seed") or 0)
-        task = str(bundle.task)
-        data = open_data(data, task=task, group_column=group_column, classes=bundle.classes, seed=seed_of_splits)
+        data = open_data(
+            data,
+            task=str(bundle.task),
+            group_column=group_column,
+            label_columns=label_columns,
+            classes=bundle.classes,
+            seed=seed_of_splits,
+            allow=allow,
+        )
     check_fit(bundle, data)
     check_split(bundle, data, split)
     images = data.split(split)
@@ -89,6 +103,7 @@ def evaluate(
         "data": {"name": data.name, "split": split, "notes": list(data.notes)},
         "model": _about_model(classifier),
         "made": _about_run(classifier, batch_size),
+        "notes": [*_in_spite(bundle, data), *summary["notes"]],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
@@ -96,6 +111,13 @@ def evaluate(
     write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
     write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
     return report
+
+
+def _in_spite(bundle: Bundle, data: Dataset) -> list[str]:
+    """The faults that were allowed when the model was trained, and now."""
+    trained = (bundle.provenance.get("data") or {}).get("allowed") or ()
+    before = [f"the model was trained in spite of {sentence}" for sentence in trained]
+    return before + [f"evaluated in spite of {sentence}" for sentence in data.allowed]
 
 
 def check_split(bundle: Bundle, data: Dataset, split: str) -> None:
@@ -132,16 +154,18 @@ def scores_table(bundle: Bundle, images: ImageSet, scores: np.ndarray) -> str:
     """CSV text, a row an image: file, label, prediction, the probability of each class, and the group where known.
 
     Labels of a multi-label task are joined by `|`. Probabilities have all their digits, so that every figure can be
-    computed again from the table alone.
+    computed again from the table alone. Text that a spreadsheet would compute has an apostrophe in front.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["file", "label", "prediction", *bundle.classes, *["group"] * (images.groups is not None)])
+    head = ["file", "label", "prediction", *bundle.classes, *["group"] * (images.groups is not None)]
+    writer.writerow(map(spreadsheet_cell, head))
     decisions = decide(bundle.task, scores, threshold=bundle.threshold, positive=bundle.positive)
     for row, name in enumerate(images.names):
         group = [] if images.groups is None else [images.groups[row]]
         label, prediction = (_named(bundle, target[row]) for target in (images.targets, decisions))
-        writer.writerow([name, label, prediction, *map(repr, scores[row].tolist()), *group])
+        cells = [name, label, prediction, *map(repr, scores[row].tolist()), *group]
+        writer.writerow(map(spreadsheet_cell, cells))
     return text.getvalue()
 
 

@@ -20,6 +20,7 @@ from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import open_data
 from medmamba.data.dataset import ALL, ImageSet
+from medmamba.data.faults import FAULTS
 from medmamba.errors import FailedError, InputError, one_line, suggest
 from medmamba.evaluation import complexity
 from medmamba.export import check, program
@@ -160,7 +161,7 @@ def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -
         if synthetic:
             opened = open_data(data or PHANTOMS)
         else:
-            opened = open_data(str(data), task=str(bundle.task), classes=bundle.classes)
+            opened = open_data(str(data), task=str(bundle.task), classes=bundle.classes, allow=tuple(FAULTS))
     except InputError as reason:
         advice = "name other images with --data, or --data phantoms for synthetic ones"
         raise InputError(f"there are no images to check with: {reason}; {advice}") from None

@@ -29,6 +29,8 @@ class Request:
         positive: The positive class, where it was said.
         group_column: Column of the patient, where it was said.
         config: The options.
+        allow: Faults of the data to go on in spite of, by name.
+        label_columns: Columns of the labels of a multi-label task, where they were said.
     """
 
     data: str | None
@@ -36,6 +38,8 @@ class Request:
     positive: str | None
     group_column: str | None
     config: TrainConfig
+    allow: tuple[str, ...] = ()
+    label_columns: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """As `resume.ckpt` holds it."""

@@ -33,7 +33,7 @@ def class_counts(images: ImageSet, data: Dataset) -> dict[str, int]:
 
 
 def describe_data(data: Dataset, splits: Mapping[str, ImageSet], seed: int) -> dict[str, Any]:
-    """Name, fingerprint, splits and counts of the data of a run."""
+    """Name, fingerprint, splits and counts of the data of a run, and the faults that were allowed."""
     made = ", ".join(data.made_splits)
     return {
         "name": data.name,
@@ -41,12 +41,15 @@ def describe_data(data: Dataset, splits: Mapping[str, ImageSet], seed: int) -> d
         "splits": f"{made} made here, seed {seed}" if made else "given",
         "counts": {name: class_counts(images, data) for name, images in splits.items()},
         "notes": list(data.notes),
+        "allowed": list(data.allowed),
     }
 
 
 def log_data(description: Mapping[str, Any]) -> None:
     """Say what the data are, and warn where a class is rare or missing in training."""
     logger.info("data: %s, splits %s", description["name"], description["splits"])
+    for sentence in description.get("allowed", ()):
+        logger.warning("allowed: %s", sentence)
     for note in description["notes"]:
         logger.info("data: %s", note)
     for split, counts in description["counts"].items():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
 
 from medmamba.data.dataset import Dataset
+from medmamba.data.faults import check_allowed
 from medmamba.data.opening import open_data
 from medmamba.device import scan_backend
 from medmamba.errors import InputError
@@ -41,6 +42,8 @@ def fit(
     task: str | None = None,
     positive: str | None = None,
     group_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    allow: Collection[str] = (),
     command: str | None = None,
     **options: Any,
 ) -> Path:
@@ -57,6 +60,8 @@ def fit(
         task: Of the data, where it cannot be told.
         positive: The positive class of a binary task; None for the last one, or what is known of the data set.
         group_column: Column of a table that names the patient.
+        label_columns: Columns of 0 and 1 in a table, one for each label of a multi-label task.
+        allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the bundle says so.
         command: The command line, to be recorded.
         options: Single options of `TrainConfig`, changed in `config`.
 
@@ -68,13 +73,22 @@ def fit(
         TrainingError: The run had to stop: a loss that is not finite, no memory left, or Ctrl-C before the first epoch
             was finished.
     """
+    check_allowed(allow)
     spec = None if isinstance(data, Dataset) else absolute(data)
-    request = Request(spec, task, positive, group_column, (config or TrainConfig()).with_options(options))
+    settings = (config or TrainConfig()).with_options(options)
+    request = Request(spec, task, positive, group_column, settings, tuple(allow), tuple(label_columns))
     with quiet(), determinism_restored(), run_log() as log:
         plan = make_plan(request)
         if not isinstance(data, Dataset):
-            seed = request.config.seed
-            data = open_data(data, task=task, positive=positive, group_column=group_column, seed=seed)
+            data = open_data(
+                data,
+                task=task,
+                positive=positive,
+                group_column=group_column,
+                label_columns=label_columns,
+                seed=settings.seed,
+                allow=allow,
+            )
         return _train(data, Path(out), plan, resume, command, log)
 
 
@@ -105,6 +119,8 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
         task=request.task,
         positive=request.positive,
         group_column=request.group_column,
+        label_columns=request.label_columns,
+        allow=request.allow,
         **options,
     )
 

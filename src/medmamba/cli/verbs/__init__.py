@@ -7,7 +7,7 @@ from typing import Any
 
 from medmamba.cli.verbs.answer import Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
-from medmamba.cli.verbs.data import Check
+from medmamba.cli.verbs.data import Check, Split
 from medmamba.cli.verbs.learn import Demo, Train
 from medmamba.cli.verbs.tell import Benchmark, Info
 
@@ -17,6 +17,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "split": Split,
     "export": Export,
     "import": Import,
     "benchmark": Benchmark,

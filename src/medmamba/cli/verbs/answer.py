@@ -11,6 +11,7 @@ from tyro.conf import Positional
 
 from medmamba.cli.console import as_csv, as_json, print_headline, progress_bar
 from medmamba.errors import InputError
+from medmamba.text import printable
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,10 @@ class Evaluate:
     file."""
     group_column: str | None = None
     """Column of the table that names the patient, as in training."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of 0 and 1 in the table, as in training."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
     batch_size: int = 64
     """Images at once; changes speed and memory, not the figures."""
     resamples: int = 1000
@@ -57,6 +62,8 @@ class Evaluate:
                 self.split,
                 out=out,
                 group_column=self.group_column,
+                label_columns=self.label_columns,
+                allow=self.allow,
                 batch_size=self.batch_size,
                 resamples=self.resamples,
                 seed=self.seed,
@@ -97,11 +104,11 @@ class Predict:
             answers = classifier.predict(self.images, batch_size=self.batch_size, progress=progress)
         text = as_json(answers) if self.json else as_csv(answers, classifier.classes)
         if self.out is None:
-            sys.stdout.write(text)
+            sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         else:
             from medmamba.bundle import write_atomically
 
-            write_atomically(self.out, text.encode())
+            write_atomically(self.out, text.encode(errors="backslashreplace"))
         failed = sum(answer.error is not None for answer in answers)
         if failed:
             print(f"{failed} of {len(answers)} images could not be read; see the column error", file=sys.stderr)

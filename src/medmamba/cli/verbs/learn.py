@@ -58,6 +58,10 @@ class Train:
     """Positive class of a binary task; the last one in order otherwise."""
     group_column: str | None = None
     """Column of the table that names the patient, if it is not called patient or group."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of 0 and 1 in the table, one for each label of a multi-label task."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
     model_args: tuple[str, ...] = ()
     """More arguments of the model, as name=value with JSON values, for example drop_path_rate=0.2."""
 
@@ -73,6 +77,8 @@ class Train:
             task=self.task,
             positive=self.positive,
             group_column=self.group_column,
+            label_columns=self.label_columns,
+            allow=self.allow,
             command=" ".join(["medmamba", *sys.argv[1:]]),
         )
         if is_first_process():
