@@ -27,6 +27,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
         "data": str(data.get("name", UNKNOWN)),
         "data fingerprint": str(data.get("fingerprint", UNKNOWN)),
+        "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,
         "splits": str(data.get("splits", UNKNOWN)),
         "training images": counts("train"),
         "validation images": counts("val"),
@@ -38,6 +39,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "seed": str(origin.get("seed", UNKNOWN)),
         "scan backend": str(origin.get("backend", UNKNOWN)),
         "device": str(origin.get("device", UNKNOWN)),
+        **({"gone on in spite of": "; ".join(data["allowed"])} if data.get("allowed") else {}),
         "date": str(origin.get("date", UNKNOWN)),
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN,
     }

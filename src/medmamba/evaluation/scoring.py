@@ -6,7 +6,7 @@ import csv
 import io
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +18,8 @@ from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import Dataset, open_data
 from medmamba.data.dataset import ImageSet
+from medmamba.data.faults import check_allowed
+from medmamba.data.related import check_unseen
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
@@ -42,6 +44,7 @@ def evaluate(
     resamples: int = 1000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
+    allow: Collection[str] = (),
 ) -> dict[str, Any]:
     """Evaluate a classifier on one split.
 
@@ -56,6 +59,8 @@ def evaluate(
         resamples: Bootstrap draws; 0 leaves the intervals out.
         seed: Of the bootstrap.
         progress: Called with (images done, images in all) after each batch.
+        allow: Faults of the data to go on in spite of, by name, of those in `medmamba.data.faults`; `notes` of the
+            report tells which were there.
 
     Returns:
         What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `data` (`name`, `split`, `notes`); `model`
@@ -63,9 +68,11 @@ def evaluate(
         (`date`, `device`, `backend`, `batch_size`, `versions`).
 
     Raises:
-        InputError: The data has other classes or another task than the model, has no such split or no image in it, an
-            image cannot be read, or the plots cannot be drawn. Nothing is written then.
+        InputError: The data has other classes or another task than the model, has no such split or no image in it, the
+            model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
+            Nothing is written then.
     """
+    check_allowed(allow)
     plots.require_matplotlib()
     if resamples < 0:
         raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
@@ -79,9 +86,12 @@ def evaluate(
         data = open_data(data, task=task, group_column=group_column, classes=bundle.classes, seed=seed_of_splits)
     check_fit(bundle, data)
     check_split(bundle, data, split)
+    allowed = check_unseen(data, bundle.provenance, allow)
     images = data.split(split)
     if len(images) == 0:
         raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
+    for sentence in allowed:
+        logger.warning("allowed: %s", sentence)
     logger.info("scoring %d images of the split %s of %s", len(images), split, data.name)
     scores = classifier.scores(images, batch_size=batch_size, progress=progress)
     summary = _measure(bundle, images, scores, resamples, seed)
@@ -90,6 +100,7 @@ def evaluate(
         "model": _about_model(classifier),
         "made": _about_run(classifier, batch_size),
     }
+    report["notes"] = [*allowed, *report["notes"]]
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
     write_atomically(out / "confusion_matrix.png", plots.confusion_matrix(summary))

@@ -49,6 +49,8 @@ def log_data(description: Mapping[str, Any]) -> None:
     logger.info("data: %s, splits %s", description["name"], description["splits"])
     for note in description["notes"]:
         logger.info("data: %s", note)
+    for sentence in description.get("allowed", ()):
+        logger.warning("allowed: %s", sentence)
     for split, counts in description["counts"].items():
         logger.info("%s: %s", split, ", ".join(f"{name} {count}" for name, count in counts.items()))
     counts = description["counts"]["train"]

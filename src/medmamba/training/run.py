@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning import Trainer
 
 from medmamba.data.dataset import Dataset
+from medmamba.data.faults import check_allowed
 from medmamba.data.opening import open_data
+from medmamba.data.related import check_start, lineage
 from medmamba.device import scan_backend
 from medmamba.errors import InputError
 from medmamba.training.checkpoint import check_same, load_checkpoint
@@ -26,7 +28,7 @@ from medmamba.training.precision import describe_device
 from medmamba.training.preparation import Prepared, describe_model, may_be_recorded, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
 from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
-from medmamba.training.start import start_from
+from medmamba.training.start import seen_before, start_from
 from medmamba.training.timing import Pace
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,7 @@ def fit(
     positive: str | None = None,
     group_column: str | None = None,
     command: str | None = None,
+    allow: Collection[str] = (),
     **options: Any,
 ) -> Path:
     """Train a model on the train split, choose its best epoch on the val split, and write its bundle.
@@ -58,6 +61,7 @@ def fit(
         positive: The positive class of a binary task; None for the last one, or what is known of the data set.
         group_column: Column of a table that names the patient.
         command: The command line, to be recorded.
+        allow: Faults of the data to go on in spite of, by name, of those in `medmamba.data.faults`.
         options: Single options of `TrainConfig`, changed in `config`.
 
     Returns:
@@ -68,6 +72,7 @@ def fit(
         TrainingError: The run had to stop: a loss that is not finite, no memory left, or Ctrl-C before the first epoch
             was finished.
     """
+    check_allowed(allow)
     spec = None if isinstance(data, Dataset) else absolute(data)
     request = Request(spec, task, positive, group_column, (config or TrainConfig()).with_options(options))
     with quiet(), determinism_restored(), run_log() as log:
@@ -75,7 +80,7 @@ def fit(
         if not isinstance(data, Dataset):
             seed = request.config.seed
             data = open_data(data, task=task, positive=positive, group_column=group_column, seed=seed)
-        return _train(data, Path(out), plan, resume, command, log)
+        return _train(data, Path(out), plan, resume, command, log, allow)
 
 
 def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **options: Any) -> Path:
@@ -109,7 +114,9 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
     )
 
 
-def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
+def _train(
+    data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog, allow: Collection[str]
+) -> Path:
     config, recipe = plan.config, plan.recipe
     bundle = describe_model(data, config)
     net, device = new_net(bundle, plan)
@@ -119,6 +126,10 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     state = load_checkpoint(folder) if resume else None
     if state is not None:
         check_same(folder, state["identity"], identity)
+    else:
+        before = seen_before(config.init)
+        about["allowed"] = check_start(data, about["fingerprint"], before, allow)
+        about |= lineage(data, about["fingerprint"], before)
     done = len(state["history"]) if state else 0
     recorded = may_be_recorded(net, plan, device)
     left = recipe.epochs - done

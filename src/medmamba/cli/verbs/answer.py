@@ -38,6 +38,8 @@ class Evaluate:
     """auto, cpu, cuda, cuda:1 or mps."""
     json: bool = False
     """Print metrics.json instead of a table."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
 
     def run(self) -> int:
         from medmamba.evaluation import evaluate
@@ -61,6 +63,7 @@ class Evaluate:
                 resamples=self.resamples,
                 seed=self.seed,
                 progress=progress,
+                allow=self.allow,
             )
         if self.json:
             print(json.dumps(report, indent=2, ensure_ascii=False))

@@ -60,6 +60,8 @@ class Train:
     """Column of the table that names the patient, if it is not called patient or group."""
     model_args: tuple[str, ...] = ()
     """More arguments of the model, as name=value with JSON values, for example drop_path_rate=0.2."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
 
     def run(self) -> int:
         from medmamba.training import fit
@@ -74,6 +76,7 @@ class Train:
             positive=self.positive,
             group_column=self.group_column,
             command=" ".join(["medmamba", *sys.argv[1:]]),
+            allow=self.allow,
         )
         if is_first_process():
             print(folder)
