@@ -167,7 +167,7 @@ def _agreed_task(path: Path, asked: Task | None, own: Task | None, columns: int,
 def _notes(path: Path, row: Row | None, size: int, headers: dict[str, Header]) -> tuple[str, ...]:
     if row is None:
         return (f"{path.name} is no known MedMNIST set: its task is told by the labels and its classes are numbers",)
-    if is_official(path, row, size):
+    if md5(path) == row.md5.get(size):
         return ()
     notes = [f"{path.name} is not the official file: its checksum differs"]
     counts = tuple(headers[f"{split}_labels"].shape[0] for split in _SPLITS)
@@ -176,12 +176,8 @@ def _notes(path: Path, row: Row | None, size: int, headers: dict[str, Header]) -
     return tuple(notes)
 
 
-def is_official(path: Path, row: Row, size: int) -> bool:
-    """Whether a file has the checksum of the official file of that set and size."""
-    return _md5(path) == row.md5.get(size)
-
-
-def _md5(path: Path) -> str:
+def md5(path: Path) -> str:
+    """The checksum of a file, as MedMNIST publishes it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
@@ -216,7 +212,7 @@ def download(row: Row, size: int, folder: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file, urllib.request.urlopen(url, timeout=60) as answer:
             shutil.copyfileobj(answer, file, 1 << 20)
-        if _md5(temporary) != row.md5[size]:
+        if md5(temporary) != row.md5[size]:
             raise InputError(f"the download of {name} has a wrong checksum; {manual}")
         return temporary.replace(folder / name)
     except (OSError, HTTPException) as error:

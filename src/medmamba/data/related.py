@@ -126,7 +126,8 @@ def _shared(data: Dataset, seen: Seen) -> list[str]:
 
 def _sentence(data: Dataset, seen: Seen, shared: Sequence[str], model: str) -> str:
     if seen.name == data.name:
-        return f"{model} was trained on {seen.name} with other splits, labels or images, so perhaps on images that are tested here; "
+        what = "with other splits, labels or images, so perhaps on images that are tested here"
+        return f"{model} was trained on {seen.name} {what}; "
     return (
         f"{data.name} holds images of {' and '.join(shared)}, and {model} was trained on {seen.name}, which does too, "
         "so perhaps on the same images; "

@@ -152,6 +152,7 @@ def _train(
         log.write_to(folder)
         if not resume and data.made_splits and splits["train"].files is not None:
             data.write_splits(folder / "splits.csv")
+    del splits  # what was read of them to be prepared need not stay
     if state is not None:
         keeper.restore(state, made.module)
         logger.info("resuming after epoch %d", done)

@@ -120,7 +120,10 @@ OTHER_ROWS = (
             "table 2 writes its size as 1,2400",
         ),
         cautions=(_BY_IMAGE + ", while the images are of 1,792 patients; ours keeps the publisher's, by patient",),
-        unverified=("the publisher's train and test splits have 7,129 and 5,271 images (from general knowledge)",),
+        unverified=(
+            "the publisher's train and test splits have 7,129 and 5,271 images (from general knowledge)",
+            "that the publisher's split is by patient was read in repositories that use it; prepare checks it",
+        ),
     ),
     Row(
         "kvasir",

@@ -31,7 +31,7 @@ def find(root: Path, row: Row) -> Found:
             found.entries.append(Entry(file, label))
     _check_folders(root, row, places, skipped)
     if unused:
-        found.notes.append(f"{len(unused)} images are in no folder of a class: {few(unused)}")
+        found.notes.append(f"images in no folder of a class ({len(unused)}): {few(unused)}")
     note_skipped(skipped, found)
     return found
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from medmamba.data.catalogue import Row
 from medmamba.data.listing import few
-from medmamba.data.prepare.found import Entry, Found, find_file, images_by_name, note_unused, read_rows
+from medmamba.data.prepare.found import Entry, Found, find_file, images_by_name, note_unnamed, read_rows
 
 TABLES = ("FETAL_PLANES_DB_data.csv", "FETAL_PLANES_ZENODO.csv")
 SPLITS = {"1": "train", "0": "test"}  # the column `Train`
@@ -40,7 +40,7 @@ def find(root: Path, row: Row) -> Found:
     found.leave_out(missing, "their image is not there")
     found.leave_out(incomplete, "they have no patient, or neither 1 nor 0 in the column Train")
     found.leave_out(again, "several rows name their image")
-    note_unused(root, images, found)
+    note_unnamed(root, images, counts, found)
     _note_crossing(found)
     return found
 
@@ -51,6 +51,6 @@ def _note_crossing(found: Found) -> None:
         splits[entry.patient or ""].add(entry.split)
     if crossing := sorted(patient for patient, names in splits.items() if len(names) > 1):
         found.notes.append(
-            f"{len(crossing)} patients are in the publisher's train and in its test: {few(crossing)}; "
+            f"patients in the publisher's train and in its test ({len(crossing)}): {few(crossing)}; "
             "leave the split column out to have splits by patient"
         )

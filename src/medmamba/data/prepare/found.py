@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -47,7 +47,7 @@ class Found:
     def leave_out(self, rows: Sequence[str], why: str) -> None:
         """Add a sentence about rows, if there are any."""
         if rows:
-            self.left_out.append(f"{len(rows)} rows are left out, because {why}: {few(rows)}")
+            self.left_out.append(f"left out because {why} ({len(rows)}): {few(rows)}")
 
 
 def find_file(root: Path, names: Sequence[str], what: str) -> Path:
@@ -88,7 +88,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         raise InputError(f"{path} has a header but no rows; download it again")
     short = [str(number) for number, row in enumerate(body, 2) if row and len(row) != len(header)]
     if short:
-        raise InputError(f"{path} has not {len(header)} cells in {len(short)} lines: {few(short)}; download it again")
+        raise InputError(f"{path} has not {len(header)} cells in lines {few(short)}; download it again")
     return [dict(zip(header, (cell.strip() for cell in row), strict=True)) for row in body if row]
 
 
@@ -104,17 +104,18 @@ def images_by_name(root: Path, found: Found, *, stem: bool = False) -> dict[str,
         raise InputError(f"{root} holds no images{hint}")
     counts = Counter(path.stem if stem else path.name for path in files)
     if twice := sorted(name for name, count in counts.items() if count > 1):
-        raise InputError(f"{root} has {len(twice)} images at two places: {few(twice)}; give the folder of one copy")
+        raise InputError(f"{root} has images at two places ({len(twice)}): {few(twice)}; give the folder of one copy")
     if skipped[".zip"]:
-        found.notes.append(f"{skipped['.zip']} archives in {root} are not unpacked: their images are not seen")
+        found.notes.append(
+            f"archives in {root} that are not unpacked, so that their images are not seen: {skipped['.zip']}"
+        )
     return {path.stem if stem else path.name: path for path in files}
 
 
-def note_unused(root: Path, images: dict[str, Path], found: Found) -> None:
+def note_unnamed(root: Path, images: dict[str, Path], named: Collection[str], found: Found) -> None:
     """Say which images of a folder no row names."""
-    used = {entry.file for entry in found.entries}
-    if unused := [str(path.relative_to(root)) for path in images.values() if path not in used]:
-        found.notes.append(f"{len(unused)} images are used by no row: {few(unused)}")
+    if unnamed := [str(path.relative_to(root)) for name, path in images.items() if name not in named]:
+        found.notes.append(f"images that no row names ({len(unnamed)}): {few(unnamed)}")
 
 
 def note_skipped(skipped: Counter[str], found: Found) -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from medmamba.data.catalogue import Row
-from medmamba.data.prepare.found import Entry, Found, find_file, images_by_name, note_unused, read_rows
+from medmamba.data.prepare.found import Entry, Found, find_file, images_by_name, note_unnamed, read_rows
 
 
 def find(root: Path, row: Row) -> Found:
@@ -15,9 +15,7 @@ def find(root: Path, row: Row) -> Found:
     Raises:
         InputError: The metadata or all images are missing.
     """
-    rows = read_rows(
-        find_file(root, ["metadata.csv"], "with the diagnoses"), ["patient_id", "lesion_id", "img_id", "diagnostic"]
-    )
+    rows = read_rows(find_file(root, ["metadata.csv"], "with the diagnoses"), ["patient_id", "img_id", "diagnostic"])
     found = Found()
     images = images_by_name(root, found)
     unknown, missing, nameless, again = [], [], [], []
@@ -38,5 +36,5 @@ def find(root: Path, row: Row) -> Found:
     found.leave_out(missing, "their image is not there")
     found.leave_out(nameless, "they name no patient")
     found.leave_out(again, "several rows name their image")
-    note_unused(root, images, found)
+    note_unnamed(root, images, counts, found)
     return found

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmamba.data.catalogue import CATALOGUE, SIZES, Row
-from medmamba.data.medmnist import is_official, parse_name
+from medmamba.data.medmnist import md5, parse_name
 from medmamba.data.prepare import class_folders, fetal_planes, pad_ufes
 from medmamba.data.prepare.found import Entry, Found
 from medmamba.errors import InputError, suggest
@@ -89,12 +89,13 @@ def _look_at_npz(row: Row, download: Path) -> Prepared:
     files = [download] if download.is_file() else [download / file for file in sizes if (download / file).is_file()]
     if not files:
         raise InputError(f"{download} is no .npz of {row.title} and holds none of {', '.join(sizes)}; {row.get}")
+    known = {row.md5[size]: size for size in SIZES}
     notes, official = [], True
     for file in files:
-        right = [size for size in SIZES if is_official(file, row, size)]
-        official = official and bool(right)
-        what = f"is the official {row.title} at {right[0]} pixels" if right else "is not an official file: checksum"
-        notes.append(f"{file} {what}; it needs no table: medmamba train {file} takes it as it is")
+        size = known.get(md5(file))
+        official = official and size is not None
+        what = f"the official file at {size} pixels" if size else "not the official file: its checksum differs"
+        notes.append(f"{file} is {what}; it needs no table: medmamba train {file} takes it as it is")
     return Prepared(None, 0, tuple(notes), official)
 
 
