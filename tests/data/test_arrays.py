@@ -69,14 +69,14 @@ def test_a_large_array_is_the_same_and_never_in_memory(
     assert len(array) == 3000
     assert peak(lambda: [array[index].sum() for index in range(3000)]) < SIZE / 10
     assert all((array[index] == images[index]).all() for index in (0, 1, 1500, -1))
-    assert in_words(array) == "0.01 GB mapped from disk"
+    assert in_words(array) == "12.3 MB mapped from disk"
 
 
 def test_a_small_array_is_read_as_before(path: Path, images: np.ndarray) -> None:
     array = open_array(path, "images")
     assert isinstance(array, np.ndarray)
     assert (array == images).all()
-    assert in_words(array) == "0.01 GB in memory"
+    assert in_words(array) == "12.3 MB in memory"
     assert list(path.parent.glob("*.npy")) == []
 
 
@@ -88,7 +88,7 @@ def test_a_compressed_array_is_unpacked_once_and_told(
     np.savez_compressed(path, images=images)
     for _ in range(3):
         open_array(path, "images", large=1000)
-    assert caplog.text.count("unpacking images once, 0.01 GB, into") == 1
+    assert caplog.text.count("unpacking images once, 12.3 MB, into") == 1
     (unpacked,) = tmp_path.glob("*.npy")
     assert unpacked.name.startswith("set.images.")
     assert (np.load(unpacked) == images).all()
@@ -125,7 +125,9 @@ def test_a_folder_without_leave_or_room_sends_it_to_the_cache(
     free[cache] = SIZE  # found again although there is no room for a second one
     assert (open_array(path, "images", large=1000)[7] == images[7]).all()
     array.path.unlink()
-    with pytest.raises(InputError, match=r"0.01 GB to unpack, but .* has 0.00 GB free and .* GB free; make room"):
+    with pytest.raises(
+        InputError, match=r"12\.3 MB to unpack, but .* has 0\.0 MB free and .* has 12\.3 MB free; make room"
+    ):
         open_array(path, "images", large=1000)
     assert list(cache.iterdir()) == []
 

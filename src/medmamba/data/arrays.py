@@ -28,7 +28,7 @@ from medmamba.errors import InputError
 logger = logging.getLogger(__name__)
 
 LARGE = 256 * 1024**2  # bytes from which an array is mapped and not read
-PIECE = 4 * 1024**2  # bytes that are unpacked at once
+PIECE = 1024**2  # bytes that are unpacked at once
 ROOM = 64 * 1024**2  # bytes that an unpacked array leaves free on its disk
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error)
 
@@ -107,13 +107,18 @@ class Joined:
         return self.parts[part][position - int(self.ends[part]) + len(self.parts[part])]
 
 
+def amount(size: int) -> str:
+    """A number of bytes in words: `2.3 MB`, `14.0 GB`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
 def in_words(array: Pixels) -> str:
-    """Where an array is and how large: `0.3 GB in memory`, or `14.0 GB mapped from disk`."""
+    """Where an array is and how large: `2.3 MB in memory`, or `14.0 GB mapped from disk`."""
     if isinstance(array, Joined):
         return ", ".join(in_words(part) for part in array.parts)
     if isinstance(array, Mapped):
-        return f"{array.header.size / 1e9:.2f} GB mapped from disk"
-    return f"{getattr(array, 'nbytes', 0) / 1e9:.2f} GB in memory"
+        return f"{amount(array.header.size)} mapped from disk"
+    return f"{amount(getattr(array, 'nbytes', 0))} in memory"
 
 
 def read_header(path: Path, member: str) -> Header:
@@ -200,17 +205,17 @@ def _unpacked(path: Path, info: zipfile.ZipInfo) -> Path:
     for place in places:
         if (reason := _why_not(place.parent, info.file_size)) is None:
             logger.info(
-                "%s: unpacking %s once, %.2f GB, into %s, which may be deleted when it is not in use",
+                "%s: unpacking %s once, %s, into %s, which may be deleted when it is not in use",
                 path.name,
                 Path(info.filename).stem,
-                info.file_size / 1e9,
+                amount(info.file_size),
                 place,
             )
             _unpack(path, info, place)
             return place
         lacking.append(f"{place.parent} {reason}")
     raise InputError(
-        f"{path} holds {Path(info.filename).stem} compressed, {info.file_size / 1e9:.2f} GB to unpack, but "
+        f"{path} holds {Path(info.filename).stem} compressed, {amount(info.file_size)} to unpack, but "
         f"{' and '.join(lacking)}; make room, or let XDG_CACHE_HOME name a folder on another disk"
     )
 
@@ -228,7 +233,7 @@ def _why_not(folder: Path, size: int) -> str | None:
             free = shutil.disk_usage(folder).free
     except OSError as reason:
         return f"cannot be written to ({reason.strerror})"
-    return None if free >= size + ROOM else f"has {free / 1e9:.2f} GB free"
+    return None if free >= size + ROOM else f"has {amount(free)} free"
 
 
 def _unpack(path: Path, info: zipfile.ZipInfo, place: Path) -> None:

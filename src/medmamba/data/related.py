@@ -92,7 +92,7 @@ def check_start(data: Dataset, fingerprint: str, before: Sequence[Seen], allowed
             continue
         shared = _shared(data, each)
         if shared or (each.name == data.name and each.cut and data.made_splits):
-            advice = "start from a model that was not, or from this data with these splits"
+            advice = "start from a model of other images, or of this data with these splits"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the start") + advice, allowed))
     return told
 

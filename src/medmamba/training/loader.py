@@ -28,7 +28,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from medmamba.data.arrays import in_words
+from medmamba.data.arrays import amount, in_words
 from medmamba.data.augment import AUGMENTATIONS
 from medmamba.data.batch_augment import BATCH_AUGMENTATIONS
 from medmamba.data.dataset import ImageSet
@@ -103,7 +103,7 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
         """Where the images are during training and how much of the memory they take, in words."""
         if self.cache is not None:
             place = "on the GPU" if self.resident else "in memory"
-            return f"{self.cache.nbytes / 1e9:.2f} GB {place}"
+            return f"{amount(self.cache.nbytes)} {place}"
         assert self.source is not None
         array = self.source.array
         return f"{'in their files' if array is None else in_words(array)}, read in every epoch"
