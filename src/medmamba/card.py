@@ -29,6 +29,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
         "data": str(data.get("name", UNKNOWN)),
         "data fingerprint": str(data.get("fingerprint", UNKNOWN)),
+        "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,
         "splits": str(data.get("splits", UNKNOWN)),
         "training images": counts("train"),
         "validation images": counts("val"),

@@ -106,13 +106,18 @@ def model(name: str, num_classes: int, image_size: tuple[int, int], channels: in
 
 
 def data_sets() -> Rows:
-    """The data sets that are known by name."""
-    from medmamba.data.catalogue import MEDMNIST
+    """The data sets of the catalogue: the paper's, and the other MedMNIST sets."""
+    from medmamba.data.catalogue import CATALOGUE
 
-    rows: Rows = [("name", "task", "classes", "train / val / test", "licence", "made from")]
-    for name, row in MEDMNIST.items():
-        counts = " / ".join(f"{n:,}" for n in row.counts)
-        rows.append((name, str(row.task), str(len(row.classes)), counts, row.licence, row.derived_from))
+    rows: Rows = [
+        ("name", "task", "classes", "images", "the paper's train / val / test", "licence", "how to get", "images from")
+    ]
+    for name, row in CATALOGUE.items():
+        paper = " / ".join(f"{n:,}" for n in row.paper) if row.paper else "-"
+        how = "by name" if row.md5 else "private" if row.licence == "private" else f"medmamba prepare {name}"
+        origin = ", ".join(row.derived_from) + (", perhaps others" if row.perhaps_from else "")
+        licence = row.licence.split(",")[0].split(":")[0]
+        rows.append((name, str(row.task), str(len(row.classes)), f"{row.total:,}", paper, licence, how, origin))
     return rows
 
 

@@ -1,4 +1,5 @@
 import pickle
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,9 @@ import torch
 from noise import make_images
 from PIL import Image
 
+from medmamba.data import arrays
 from medmamba.data.dataset import ImageSet
+from medmamba.data.medmnist import open_npz
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.training import loader
@@ -106,9 +109,75 @@ def test_an_unreadable_image_is_named_before_training(
         Images(ImageSet(("good.png", "bad.png"), np.array([0, 1]), files=files), SHAPE)
 
 
+def write_npz(path: Path) -> Path:
+    """Three splits of noise, compressed, in a file of no known set."""
+    parts = {}
+    for split, n in (("train", 12), ("val", 6), ("test", 2)):
+        images = make_images(n, seed=n)
+        parts |= {f"{split}_images": images.array, f"{split}_labels": images.targets[:, None]}
+    np.savez_compressed(path, **parts)
+    return path
+
+
+def test_an_array_on_disk_gives_what_one_in_memory_gives_and_the_log_says_where_images_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_npz(tmp_path / "noise.npz")
+    kept = Images(open_npz(path).split("train"), SHAPE, augment="light", seed=1)
+    assert kept.where() == "0.0 MB in memory"
+    monkeypatch.setattr(loader, "MEMORY", 100)
+    mapped = Images(open_npz(path, large=1000).split("train"), SHAPE, augment="light", seed=1)
+    assert mapped.cache is None
+    assert mapped.where() == "0.0 MB mapped from disk, read in every epoch"
+    assert all(torch.equal(kept[(3, i)][0], mapped[(3, i)][0]) for i in range(12))
+    files = (tmp_path / "a.png", tmp_path / "b.png")
+    for file in files:
+        Image.new("L", (8, 8)).save(file)
+    source = ImageSet(("a", "b"), np.array([0, 1]), files=files)
+    assert Images(source, SHAPE).where() == "in their files, read in every epoch"
+
+
+def test_a_mapped_split_is_never_in_memory_while_it_is_trained_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pixels = np.zeros((2000, 64, 64), np.uint8)
+    parts = {f"{split}_images": pixels for split in ("train", "val", "test")}
+    parts |= {f"{split}_labels": np.arange(2000)[:, None] % 2 for split in ("train", "val", "test")}
+    np.savez(tmp_path / "blank.npz", **parts)
+    monkeypatch.setattr(loader, "MEMORY", 100)
+    monkeypatch.setattr(arrays, "PIECE", 1 << 16)
+    tracemalloc.start()
+    try:
+        images = Images(open_npz(tmp_path / "blank.npz", large=1000).split("train"), SHAPE)
+        for batch, _, _ in make_loader(images, EpochBatches(2000, 20, seed=0), workers=0, pinned=False):
+            assert batch.shape[1:] == (3, 16, 16)
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < pixels.nbytes / 4
+
+
+def test_what_is_kept_as_pixels_does_not_go_to_workers_as_an_array_too() -> None:
+    images = Images(make_images(12, side=256), SHAPE)
+    assert images.source is None
+    assert len(pickle.dumps(images)) < 12 * 256 * 256 / 4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_f070_workers_give_the_same_batches_under_fork_and_spawn(method: str) -> None:
+def test_f070_workers_map_an_array_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr(loader, "MEMORY", 100)
+    images = Images(open_npz(write_npz(tmp_path / "noise.npz"), large=1000).split("train"), SHAPE, seed=5)
+    alone = list(make_loader(images, EpochBatches(12, 4, seed=5), workers=0, pinned=False))
+    with_workers = make_loader(images, EpochBatches(12, 4, seed=5), workers=2, pinned=False)
+    with_workers.multiprocessing_context = method  # type: ignore[attr-defined]
+    for one, other in zip(alone, with_workers, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_f070_workers_give_give_the_same_batches_under_fork_and_spawn(method: str) -> None:
     images = Images(make_images(12), SHAPE, augment="light", seed=5)
     pickle.dumps(images)
     alone = list(make_loader(images, EpochBatches(12, 4, seed=5), workers=0, pinned=False))

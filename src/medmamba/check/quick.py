@@ -3,12 +3,40 @@
 from __future__ import annotations
 
 import hashlib
+import logging
+from collections.abc import Collection
 
 import numpy as np
 
 from medmamba.data.dataset import ImageSet
+from medmamba.data.faults import settle_fault
+from medmamba.data.listing import few
+
+logger = logging.getLogger(__name__)
 
 MEANINGLESS = 0.05  # share of the validation images from which choosing an epoch by them means nothing
+
+
+def settle_leaks(train: ImageSet, val: ImageSet, allow: Collection[str]) -> list[str]:
+    """Warn of validation images that are in the training split too; many of them are the fault `leaked-images`.
+
+    Returns:
+        What was allowed, in words.
+
+    Raises:
+        InputError: They are more than one in twenty, and that is not allowed.
+    """
+    leaked = leaked_images(train, val)
+    if not leaked:
+        return []
+    sentence = (
+        f"{len(leaked)} of {len(val)} validation images are byte for byte in the training split too ({few(leaked)}); "
+        "see them all with medmamba check, and take them out"
+    )
+    if len(leaked) > MEANINGLESS * len(val):
+        return [settle_fault("leaked-images", sentence, allow)]
+    logger.warning("data: %s", sentence)
+    return []
 
 
 def leaked_images(train: ImageSet, val: ImageSet) -> list[str]:
@@ -22,13 +50,13 @@ def leaked_images(train: ImageSet, val: ImageSet) -> list[str]:
 def _digests(images: ImageSet) -> list[bytes | None]:
     """Of each file, or of each row of an array; None for a file that cannot be read, which is found soon enough."""
     if images.files is None:
-        assert images.array is not None
-        return [hashlib.blake2b(np.ascontiguousarray(row).tobytes(), digest_size=16).digest() for row in images.array]
+        pixels = map(images.read, range(len(images)))
+        return [hashlib.sha256(np.ascontiguousarray(image).data).digest() for image in pixels]
     digests: list[bytes | None] = []
     for path in images.files:
         try:
             with path.open("rb") as file:
-                digests.append(hashlib.file_digest(file, "blake2b").digest())
+                digests.append(hashlib.file_digest(file, "sha256").digest())
         except OSError:
             digests.append(None)
     return digests

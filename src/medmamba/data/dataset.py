@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from medmamba.data.arrays import Joined, Pixels
 from medmamba.data.reading import read_image
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
@@ -29,19 +30,25 @@ class ImageSet:
         targets: Class indices (n,), int64; for a multi-label task 0 or 1, (n, classes), int64.
         groups: Patient of each image, or None where patients are unknown.
         files: Path of each image, or None if they stand in `array`.
-        array: (n, h, w) or (n, h, w, 3), uint8, or None if they stand in `files`.
+        array: (n, h, w) or (n, h, w, 3), uint8, in memory or on disk, or None if they stand in `files`. Take images out
+            of it one by one: as a whole it may not fit into memory.
     """
 
     names: tuple[str, ...]
     targets: np.ndarray
     groups: tuple[str, ...] | None = None
     files: tuple[Path, ...] | None = None
-    array: np.ndarray | None = None
+    array: Pixels | None = None
 
     def __post_init__(self) -> None:
         if (self.files is None) == (self.array is None):
             raise ValueError("an image set has either files or an array, and not both")
-        columns = {"targets": self.targets, "groups": self.groups, "files": self.files, "array": self.array}
+        columns: dict[str, Any] = {
+            "targets": self.targets,
+            "groups": self.groups,
+            "files": self.files,
+            "array": self.array,
+        }
         for name, column in columns.items():
             if column is not None and len(column) != len(self.names):
                 raise ValueError(f"{len(self.names)} names but {len(column)} {name}")
@@ -75,6 +82,7 @@ class Dataset:
         size: (h, w) where all images share it by construction, else None.
         made_splits: Names of the splits that were cut here, from the seed, because the data came without them.
         allowed: Faults that were found and allowed, as `medmamba.data.faults.settle_fault` puts them.
+        sources: Collections of the catalogue that the images come from, as far as names tell.
     """
 
     name: str
@@ -86,6 +94,7 @@ class Dataset:
     size: tuple[int, int] | None = None
     made_splits: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def split(self, name: str) -> ImageSet:
         """Open one split, or all of them as one with the name `all`.
@@ -166,7 +175,5 @@ def _joined(parts: list[ImageSet]) -> ImageSet:
         targets=np.concatenate([part.targets for part in parts]),
         groups=chain([part.groups for part in parts]),
         files=chain([part.files for part in parts]),
-        array=np.concatenate([part.array for part in parts if part.array is not None])
-        if parts[0].files is None
-        else None,
+        array=Joined([part.array for part in parts if part.array is not None]) if parts[0].files is None else None,
     )

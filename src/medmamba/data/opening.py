@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medmamba.data import folders, medmnist, phantoms, tables
+from medmamba.data.catalogue import CATALOGUE, recognise_first
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.faults import check_allowed
 from medmamba.data.listing import Listing, few, make_dataset, with_note
@@ -66,6 +67,7 @@ def open_data(
     else:
         listing = _listing(_existing(text), group_column, label_columns, allow, trained=classes is not None)
         data = make_dataset(listing, task=asked, classes=classes, seed=seed)
+        data = replace(data, sources=recognise_first(_places(listing, text)))
     data = data if classes is None else reorder(data, classes)
     return data if positive is None else _with_positive(data, positive)
 
@@ -106,10 +108,25 @@ def _refuse_columns(why: str, group_column: str | None, label_columns: Sequence[
         raise InputError(f"{why}, so it has no column {asked[0]!r}; {remedy}")
 
 
+def _places(listing: Listing, text: str) -> Iterator[str]:
+    """Names that may tell which collection the images come from, the surest first."""
+    yield listing.name
+    table = Path(text).absolute()
+    above = {os.path.abspath(folder) for folder in {file.parent for file in listing.files}}
+    try:
+        images = Path(os.path.commonpath(above))
+    except ValueError:  # on several drives
+        images = table
+    for folder in (images, images.parent, table.parent):
+        yield folder.name
+
+
 def _existing(text: str) -> Path:
     path = Path(text)
     if not path.exists():
-        names = ("phantoms", *medmnist.MEDMNIST)
+        names = ("phantoms", *CATALOGUE)
+        if (row := CATALOGUE.get(text.strip().lower())) is not None:
+            raise InputError(f"{row.title} cannot be opened by its name: {row.get}")
         raise InputError(f"{text} is no file, no folder and no data set's name{suggest(text, names)}; check the path")
     return path
 

@@ -19,6 +19,7 @@ from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import Dataset, open_data
 from medmamba.data.dataset import ImageSet
 from medmamba.data.faults import check_allowed
+from medmamba.data.related import check_unseen
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
@@ -69,8 +70,9 @@ def evaluate(
         (`date`, `device`, `backend`, `batch_size`, `versions`).
 
     Raises:
-        InputError: The data has other classes or another task than the model, has no such split or no image in it, an
-            image cannot be read, or the plots cannot be drawn. Nothing is written then.
+        InputError: The data has other classes or another task than the model, has no such split or no image in it, the
+            model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
+            Nothing is written then.
     """
     check_allowed(allow)
     plots.require_matplotlib()
@@ -93,9 +95,12 @@ def evaluate(
         )
     check_fit(bundle, data)
     check_split(bundle, data, split)
+    allowed = check_unseen(data, bundle.provenance, allow)
     images = data.split(split)
     if len(images) == 0:
         raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
+    for sentence in allowed:
+        logger.warning("allowed: %s", sentence)
     logger.info("scoring %d images of the split %s of %s", len(images), split, data.name)
     scores = classifier.scores(images, batch_size=batch_size, progress=progress)
     summary = _measure(bundle, images, scores, resamples, seed)
@@ -103,7 +108,7 @@ def evaluate(
         "data": {"name": data.name, "split": split, "notes": list(data.notes)},
         "model": _about_model(classifier),
         "made": _about_run(classifier, batch_size),
-        "notes": [*_in_spite(bundle, data), *summary["notes"]],
+        "notes": [*_in_spite(bundle, [*data.allowed, *allowed]), *summary["notes"]],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
@@ -113,11 +118,11 @@ def evaluate(
     return report
 
 
-def _in_spite(bundle: Bundle, data: Dataset) -> list[str]:
+def _in_spite(bundle: Bundle, now: Sequence[str]) -> list[str]:
     """The faults that were allowed when the model was trained, and now."""
     trained = (bundle.provenance.get("data") or {}).get("allowed") or ()
     before = [f"the model was trained in spite of {sentence}" for sentence in trained]
-    return before + [f"evaluated in spite of {sentence}" for sentence in data.allowed]
+    return before + [f"evaluated in spite of {sentence}" for sentence in now]
 
 
 def check_split(bundle: Bundle, data: Dataset, split: str) -> None:

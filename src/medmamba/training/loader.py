@@ -6,7 +6,8 @@ A split is read and resized once and kept as one uint8 tensor. Where, decides wh
   and augmented there (`resident.py`), and nothing crosses to the GPU in a step;
 - in the memory of the host (`MEMORY` bytes) otherwise: then images are augmented one by one on the processor, in the
   training process or in worker processes, and batches are copied to the device; on the CPU this is the only way;
-- nowhere if it is too large: then as in the second case, but each image is read and resized again in every epoch.
+- nowhere if it is too large: then as in the second case, but each image is read and resized again in every epoch, from
+  its file or from an array that is mapped from disk.
 
 Images are resized on the processor in all three, by the bundle's preprocessing, so that training sees the pixels that
 prediction sees; normalisation is part of the step, on the device.
@@ -27,6 +28,7 @@ from rich.progress import track
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from medmamba.data.arrays import amount, in_words
 from medmamba.data.augment import AUGMENTATIONS
 from medmamba.data.batch_augment import BATCH_AUGMENTATIONS
 from medmamba.data.dataset import ImageSet
@@ -53,6 +55,7 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
 
     Attributes:
         cache: Pixels of all images, uint8 (n, c, h, w), on the host or on the GPU; None if they are too many.
+        source: Where they are read from in every epoch then.
         targets: Of all images, (n,) or (n, classes), where `cache` is.
     """
 
@@ -78,29 +81,40 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
             InputError: An image cannot be read, and the message names it; or the GPU has no room. Nothing has been
                 trained by then.
         """
-        self.images = images
+        self.count = len(images)
         self.preprocessing = preprocessing
         self.augment = augment
         self.seed = seed
         home = _home(images, preprocessing, augment, device)
         self.cache = _read_all(images, preprocessing, home)
+        self.source = images if self.cache is None else None  # else it need not stay, nor go to worker processes
         self.targets = torch.from_numpy(np.ascontiguousarray(images.targets)).to(home or _HOST)
         self._change = None if augment == "none" else AUGMENTATIONS[augment]()
 
     def __len__(self) -> int:
-        return len(self.images)
+        return self.count
 
     @property
     def resident(self) -> bool:
         """Whether the images live on the GPU, where they can be gathered and augmented in batches."""
         return self.cache is not None and self.cache.device.type != "cpu"
 
+    def where(self) -> str:
+        """Where the images are during training and how much of the memory they take, in words."""
+        if self.cache is not None:
+            place = "on the GPU" if self.resident else "in memory"
+            return f"{amount(self.cache.nbytes)} {place}"
+        assert self.source is not None
+        array = self.source.array
+        return f"{'in their files' if array is None else in_words(array)}, read in every epoch"
+
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, int]:
         epoch, index = key
         if self.cache is not None:
             pixels = self.cache[index]
         else:
-            pixels = torch.from_numpy(self.preprocessing.pixels(self.images.read(index)))
+            assert self.source is not None
+            pixels = torch.from_numpy(self.preprocessing.pixels(self.source.read(index)))
         if self._change is not None:
             with seeded(seed_for(AUGMENT, self.seed, epoch, index)):
                 pixels = self._change(pixels)

@@ -117,6 +117,7 @@ def prepare(
     check_counts(splits, processes, parts)
     train = Images(splits["train"], shape, augment=recipe.augment, seed=config.seed, device=device)
     val = Images(splits["val"], shape, device=device)
+    logger.info("images: train %s; val %s", train.where(), val.where())
     if train.resident and config.workers:
         logger.info("workers %d have nothing to do: the images live on the GPU", config.workers)
     order = EpochBatches(

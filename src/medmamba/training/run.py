@@ -10,9 +10,11 @@ from typing import Any
 
 from lightning import Trainer
 
+from medmamba.check.quick import settle_leaks
 from medmamba.data.dataset import Dataset
 from medmamba.data.faults import check_allowed
 from medmamba.data.opening import open_data
+from medmamba.data.related import check_start, lineage
 from medmamba.device import scan_backend
 from medmamba.errors import InputError
 from medmamba.training.checkpoint import check_same, load_checkpoint
@@ -27,7 +29,7 @@ from medmamba.training.precision import describe_device
 from medmamba.training.preparation import Prepared, describe_model, may_be_recorded, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
 from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
-from medmamba.training.start import start_from
+from medmamba.training.start import seen_before, start_from
 from medmamba.training.timing import Pace
 
 logger = logging.getLogger(__name__)
@@ -126,7 +128,7 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
 
 
 def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
-    config, recipe = plan.config, plan.recipe
+    config, recipe, allow = plan.config, plan.recipe, plan.request.allow
     bundle = describe_model(data, config)
     net, device = new_net(bundle, plan)
     splits = {name: data.split(name) for name in ("train", "val")}  # the only ones that training opens
@@ -135,6 +137,11 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     state = load_checkpoint(folder) if resume else None
     if state is not None:
         check_same(folder, state["identity"], identity)
+    else:
+        before = seen_before(config.init)
+        about["allowed"] += settle_leaks(splits["train"], splits["val"], allow)
+        about["allowed"] += check_start(data, about["fingerprint"], before, allow)
+        about |= lineage(data, about["fingerprint"], before)
     done = len(state["history"]) if state else 0
     recorded = may_be_recorded(net, plan, device)
     left = recipe.epochs - done
@@ -157,6 +164,7 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         log.write_to(folder)
         if not resume and data.made_splits and splits["train"].files is not None:
             data.write_splits(folder / "splits.csv")
+    del splits  # what was read of them to be prepared need not stay
     if state is not None:
         keeper.restore(state, made.module)
         logger.info("resuming after epoch %d", done)

@@ -7,9 +7,19 @@ import logging
 from torch import Tensor, nn
 
 from medmamba.bundle import load_bundle, read_weights
+from medmamba.data.related import Seen, seen_by
 from medmamba.errors import InputError
 
 logger = logging.getLogger(__name__)
+
+
+def seen_before(folder: str | None) -> tuple[Seen, ...]:
+    """What the model of a bundle has been trained on; nothing where there is no bundle to start from.
+
+    Raises:
+        InputError: The folder is no bundle.
+    """
+    return seen_by(load_bundle(folder).provenance) if folder else ()
 
 
 def start_from(net: nn.Module, model: str, classes: tuple[str, ...], folder: str) -> str:

@@ -7,12 +7,13 @@ from typing import Any
 
 from medmamba.cli.verbs.answer import Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
-from medmamba.cli.verbs.data import Check, Split
+from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.learn import Demo, Train
 from medmamba.cli.verbs.tell import Benchmark, Info
 
 VERBS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
+    "prepare": Prepare,
     "check": Check,
     "train": Train,
     "evaluate": Evaluate,
