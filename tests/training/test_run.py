@@ -79,12 +79,13 @@ def test_c05_the_test_split_is_never_opened(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for name in ("a", "b"):
             (tmp_path / "data" / split / name).mkdir(parents=True)
+            dark = 7 * (split == "val") + 3 * (name == "b")
             for index in range(4):
                 file = tmp_path / "data" / split / name / f"{index}.png"
                 if split == "test":
                     file.write_bytes(b"nobody may read this")
                 else:
-                    Image.fromarray(np.full((8, 8), index * 20, np.uint8)).save(file)
+                    Image.fromarray(np.full((8, 8), index * 20 + dark, np.uint8)).save(file)
     run = fit(tmp_path / "data", out=tmp_path / "run", config=SHORT)
     assert len(rows(run)) == 2
 
@@ -149,7 +150,9 @@ def test_made_splits_are_written_and_are_a_table_that_opens_again(tmp_path: Path
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(12):
-            Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / "data" / name / f"{index}.png")
+            Image.fromarray(np.full((8, 8), index + 20 * (name == "b"), np.uint8)).save(
+                tmp_path / "data" / name / f"{index}.png"
+            )
     run = fit(tmp_path / "data", out=tmp_path / "run", config=SHORT, epochs=1)
     again = medmamba.open_data(run / "splits.csv")
     first = medmamba.open_data(tmp_path / "data", seed=SHORT.seed)
@@ -173,7 +176,7 @@ def test_no_labels_of_rare_classes_pass_unmentioned(short_fit: Fit, caplog: pyte
 
 
 def test_without_an_auc_the_loss_decides_and_the_log_says_so(short_fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
-    one_class = ImageSet(("a", "b"), np.array([0, 0]), array=make_images(2).array)
+    one_class = ImageSet(("a", "b"), np.array([0, 0]), array=make_images(2, 1).array)
     data = make_data(splits={"train": lambda: make_images(24), "val": lambda: one_class})
     run = short_fit(data=data)
     assert "define no AUC" in caplog.text
@@ -342,7 +345,9 @@ def test_a_path_is_resumed_without_naming_the_data_again(tmp_path: Path, monkeyp
     for name in ("a", "b"):
         (tmp_path / "data" / name).mkdir(parents=True)
         for index in range(12):
-            Image.fromarray(np.full((8, 8), index, np.uint8)).save(tmp_path / "data" / name / f"{index}.png")
+            Image.fromarray(np.full((8, 8), index + 20 * (name == "b"), np.uint8)).save(
+                tmp_path / "data" / name / f"{index}.png"
+            )
     monkeypatch.chdir(tmp_path)
     cut_after(1, lambda: fit("data", out="run", config=SHORT))
     monkeypatch.chdir("/")
@@ -398,3 +403,24 @@ def test_f019_grey_images_train_with_one_channel_and_with_three(short_fit: Fit, 
     run = short_fit(channels=channels, epochs=1)
     assert read_weights(run)["conv1.0.weight"].shape[1] == channels
     assert medmamba.load(run, device="cpu").scores(make_images(3)).shape == (3, 2)
+
+
+def test_validation_images_that_are_in_train_stop_a_run_unless_they_are_few_or_allowed(
+    short_fit: Fit, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    train, val = make_images(40), make_images(40, 1, name="val")
+
+    def leaking(count: int) -> Dataset:
+        array = val.array.copy()
+        array[:count] = train.array[:count]
+        return make_data(splits={"train": lambda: train, "val": lambda: ImageSet(val.names, val.targets, array=array)})
+
+    with pytest.raises(InputError, match=r"3 of 40 validation images are byte for byte .* --allow leaked-images"):
+        short_fit(data=leaking(3), epochs=1)
+    assert not (tmp_path / "run").exists()
+    run = short_fit(data=leaking(3), epochs=1, allow=["leaked-images"])
+    assert "**Trained in spite of: leaked-images: 3 of 40 validation images" in (run / "card.md").read_text()
+    assert "2 of 40 validation images" not in caplog.text
+    run = short_fit("other", data=leaking(2), epochs=1)
+    assert "2 of 40 validation images" in caplog.text
+    assert "in spite of" not in (run / "card.md").read_text()

@@ -46,7 +46,7 @@ def test_what_was_allowed_is_in_the_provenance_the_card_and_the_log(
     assert sentence.startswith("related-data: breastmnist holds images of BUSI")
     assert f"allowed: {sentence}" in caplog.text
     card = (run / "card.md").read_text()
-    assert "| gone on in spite of | related-data: breastmnist holds images of BUSI" in card
+    assert "| trained in spite of | related-data: breastmnist holds images of BUSI" in card
     assert "| images from | BUSI |" in card
 
 
@@ -55,7 +55,7 @@ def test_the_same_data_with_the_same_splits_is_a_fair_start(busi: Path, short_fi
     about = load_bundle(run).provenance["data"]
     assert about["allowed"] == []
     assert [each["name"] for each in about["seen"]] == ["busi256"]
-    assert "gone on in spite of" not in (run / "card.md").read_text()
+    assert "rained in spite of" not in (run / "card.md").read_text()
     with pytest.raises(InputError, match="the start was trained on busi256 with other splits"):
         short_fit("cut otherwise", make_data(name="busi256", train=28), epochs=1, init=str(busi))
 
@@ -76,7 +76,7 @@ def test_evaluation_refuses_related_data_and_notes_what_was_allowed(busi: Path, 
         evaluate(classifier, breast, "val", out=tmp_path / "no", resamples=0)
     assert not (tmp_path / "no").exists()
     report = evaluate(classifier, breast, "val", out=tmp_path / "yes", resamples=0, allow=("related-data",))
-    assert report["notes"][0].startswith("related-data: breastmnist holds images of BUSI")
+    assert report["notes"][0].startswith("evaluated in spite of related-data: breastmnist holds images of BUSI")
     assert json.loads((tmp_path / "yes/metrics.json").read_text())["notes"] == report["notes"]
     same = evaluate(classifier, make_data(name="busi256"), "val", out=tmp_path / "same", resamples=0)
     assert not any("related-data" in note for note in same["notes"])
@@ -112,4 +112,4 @@ def test_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "related-data: busi_small holds images of BUSI" in capsys.readouterr().out
     assert main(["train", other, "--out", second, "--init", first, "--allow", "related-data", *common]) == 0
     assert main(["info", "--checkpoint", second]) == 0
-    assert "gone on in spite of" in capsys.readouterr().out
+    assert "trained in spite of" in capsys.readouterr().out
