@@ -6,8 +6,8 @@ import unicodedata
 from collections import Counter
 from pathlib import Path
 
+from medmamba.data.finding import is_litter, skipped_sentence, walk_images
 from medmamba.data.listing import Listing, few
-from medmamba.data.reading import is_litter, skipped_sentence, walk_images
 from medmamba.data.splits import split_word
 from medmamba.errors import InputError
 

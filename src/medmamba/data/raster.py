@@ -1,0 +1,111 @@
+"""PNG, JPEG, TIFF, BMP, WebP and GIF, decoded by Pillow. What kind a file is, its content tells and not its name.
+
+| Pillow's mode | becomes |
+| --- | --- |
+| 1 | grey, 0 and 255 |
+| L | grey, as it is |
+| LA, La | grey, laid on black |
+| P, PA, RGB, RGBX, CMYK, YCbCr, LAB, HSV | RGB by Pillow's conversion |
+| RGBA, RGBa, P with transparency | RGB, laid on black |
+| I;16 in either byte order, I, F | grey by the stated window, or from the least to the greatest value of the image |
+
+8-bit images are never windowed, and colours of 16 bits are cut to their upper 8 by Pillow. A TIFF that is white where
+it is zero is inverted, last. The EXIF orientation is applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from medmamba.data.settings import Frames, Reading
+from medmamba.data.windows import scale
+from medmamba.errors import InputError
+
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF")
+_PHOTOMETRIC = 262  # TIFF tag
+_WHITE_IS_ZERO = 0
+
+
+class _Tiff(TiffImagePlugin.TiffImageFile):
+    """Leaves the limit of pixels to us, who know of a raised one."""
+
+    def load_prepare(self) -> None:
+        if self._im is None:
+            self.im = Image.core.new(self.mode, self._tile_size)
+        super().load_prepare()
+
+
+def opener(head: bytes) -> Callable[[BinaryIO], ImageFile.ImageFile] | None:
+    """What opens a file that begins so, or None if it is of no format that is allowed.
+
+    Not `PIL.Image.open`, whose limit of pixels is one for the whole process.
+    """
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return PngImagePlugin.PngImageFile
+    if head.startswith(b"\xff\xd8\xff"):
+        return JpegImagePlugin.JpegImageFile  # a camera's MPO is its first picture: the others are previews
+    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+        return _Tiff
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return GifImagePlugin.GifImageFile
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return WebPImagePlugin.WebPImageFile
+    if head.startswith(b"BM"):
+        return BmpImagePlugin.BmpImageFile
+    return None
+
+
+def open_raster(file: BinaryIO, head: bytes, reading: Reading) -> Frames:
+    """The frames of an open file, of which the head is that of one of `FORMATS`.
+
+    Raises:
+        InputError: It has too many pixels. A damaged file raises what Pillow raises.
+    """
+    open_image = opener(head)
+    assert open_image is not None
+    image = open_image(file)
+    check_pixels(image.width, image.height, reading.max_pixels)
+
+    def read(index: int) -> np.ndarray:
+        if index:
+            image.seek(index)
+            check_pixels(image.width, image.height, reading.max_pixels)  # each page has a size of its own
+        inverted = isinstance(image, _Tiff) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
+        return _pixels(ImageOps.exif_transpose(image), reading, inverted=inverted)
+
+    return Frames(getattr(image, "n_frames", 1), read)
+
+
+def check_pixels(width: int, height: int, most: int) -> None:
+    """Raise `InputError` if an image is larger than is allowed."""
+    if width * height > most:
+        raise InputError(f"has {width} x {height} pixels, more than {most}; shrink it, or raise --max-pixels")
+
+
+def _pixels(image: Image.Image, reading: Reading, *, inverted: bool) -> np.ndarray:
+    if image.mode.startswith("I") or image.mode == "F":
+        return scale(np.asarray(image), reading.stated_window, inverted=inverted)  # Pillow inverts 8 bits alone
+    if image.has_transparency_data:
+        grey = image.mode in ("L", "LA", "La", "1")
+        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
+        image = Image.alpha_composite(black, _with_alpha(image)).convert("L" if grey else "RGB")
+    image = image.convert("L" if image.mode in ("1", "L") else "RGB")
+    return np.array(image)
+
+
+def _with_alpha(image: Image.Image) -> Image.Image:
+    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
