@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -79,7 +79,8 @@ class Reading:
         return cls(**settings)
 
 
-class Frames(NamedTuple):
+@dataclass(frozen=True)
+class Frames:
     """An image file that is open.
 
     Attributes:

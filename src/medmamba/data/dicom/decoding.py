@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
 
 import numpy as np
+from PIL import JpegImagePlugin
 
-from medmamba.data.dicom.codestream import read_jpeg, read_jpeg2000
+from medmamba.data.dicom.codestream import Codestream, read_jpeg, read_jpeg2000
 from medmamba.data.dicom.description import Description
 from medmamba.data.dicom.elements import damaged
 from medmamba.errors import InputError
@@ -45,7 +48,7 @@ SYNTAXES: Mapping[str, Syntax] = {
     "1.2.840.10008.1.2": Syntax("Implicit VR Little Endian"),
     "1.2.840.10008.1.2.1": Syntax("Explicit VR Little Endian"),
     "1.2.840.10008.1.2.2": Syntax("Explicit VR Big Endian"),
-    "1.2.840.10008.1.2.4.50": _jpeg("JPEG Baseline", "pillow", "pylibjpeg"),
+    "1.2.840.10008.1.2.4.50": _jpeg("JPEG Baseline", "pillow"),
     "1.2.840.10008.1.2.4.51": _jpeg("JPEG Extended", "pylibjpeg"),
     "1.2.840.10008.1.2.4.57": _jpeg("JPEG Lossless", "pylibjpeg"),
     "1.2.840.10008.1.2.4.70": _jpeg("JPEG Lossless, Selection Value 1", "pylibjpeg"),
@@ -58,9 +61,10 @@ SYNTAXES: Mapping[str, Syntax] = {
     "1.2.840.10008.1.2.4.203": _jpeg_2000("High-Throughput JPEG 2000", "pylibjpeg"),
     "1.2.840.10008.1.2.5": Syntax("RLE Lossless", _RLE, ("pylibjpeg", "pydicom"), "pydicom"),
 }
+_JP2_HEADER = 1 << 16  # bytes that may stand before a JPEG 2000 stream
 # by process, the marker of the frame header: what each transfer syntax may hold
 _PROCESSES = {
-    "1.2.840.10008.1.2.4.50": {0xC0},
+    "1.2.840.10008.1.2.4.50": {0xC0, 0xC1},
     "1.2.840.10008.1.2.4.51": {0xC0, 0xC1},
     "1.2.840.10008.1.2.4.57": {0xC3},
     "1.2.840.10008.1.2.4.70": {0xC3},
@@ -116,24 +120,30 @@ def decode(data: bytes, uid: str, image: Description, *, bit: int = 0) -> np.nda
     plugin = ""
     if syntax.stream:
         plugin = _plugin(uid, syntax)
-        data = encapsulate([_checked(data, uid, syntax, image)], has_bot=False)
+        data, stream = _checked(data, uid, syntax, image)
+        if stream is not None and stream.process in (0xC0, 0xC1) and stream.bits == 8:
+            return _by_pillow(data, syntax, image)
+        data = encapsulate([data], has_bot=False)
+    options: dict[str, Any] = {  # pydicom's annotation is of a whole dictionary for each
+        "rows": image.rows,
+        "columns": image.columns,
+        "number_of_frames": 1,
+        "samples_per_pixel": image.samples,
+        "photometric_interpretation": image.photometric,
+        "bits_allocated": image.allocated,
+        "bits_stored": image.stored,
+        "pixel_representation": int(image.signed),
+        "planar_configuration": int(image.planar),
+        "pixel_keyword": "PixelData",
+        "pixel_vr": "OB",  # so that bytes stay in their order
+    }
     try:
         samples, _ = get_decoder(uid or "1.2.840.10008.1.2.1").as_array(
             data,
             index=0,
             validate=False,  # which warns; `describe` and the fragments' readers refuse more
             decoding_plugin=plugin,
-            rows=image.rows,
-            columns=image.columns,
-            number_of_frames=1,
-            samples_per_pixel=image.samples,
-            photometric_interpretation=image.photometric,
-            bits_allocated=image.allocated,
-            bits_stored=image.stored,
-            pixel_representation=int(image.signed),
-            planar_configuration=int(image.planar),
-            pixel_keyword="PixelData",
-            pixel_vr="OB",  # so that bytes stay in their order
+            **options,
         )
     except Exception:  # decoders raise nearly anything, in words that may repeat what the file holds
         raise damaged(f"its pixels cannot be decoded ({syntax.name})") from None
@@ -152,14 +162,33 @@ def _plugin(uid: str, syntax: Syntax) -> str:
     raise InputError(f"is a DICOM file compressed as {syntax.name}, which needs {syntax.package}: {_HINT}")
 
 
-def _checked(data: bytes, uid: str, syntax: Syntax, image: Description) -> bytes:
-    """The compressed frame, if what it says of itself is what the header says."""
+def _by_pillow(data: bytes, syntax: Syntax, image: Description) -> np.ndarray:
+    """Grey or RGB of a JPEG stream of 8 bits. What its own markers say of its colours goes before the header.
+
+    Not by pydicom, which converts colours twice where an Adobe marker says that they are YCbCr, as they mostly are.
+    """
+    try:
+        with JpegImagePlugin.JpegImageFile(BytesIO(data)) as picture:
+            names = bytes(layer[0] for layer in picture.layer)
+            told = "jfif" in picture.info or "adobe_transform" in picture.info or names == b"RGB"
+            if not told and (image.photometric == "RGB" or names == b"rgb"):
+                picture.draft("YCbCr", picture.size)  # which is: leave the samples as they are
+            samples = np.array(picture)
+    except Exception:  # as below
+        raise damaged(f"its pixels cannot be decoded ({syntax.name})") from None
+    if samples.shape != ((image.rows, image.columns, 3) if image.samples == 3 else (image.rows, image.columns)):
+        raise damaged(f"its pixels came out in another shape ({syntax.name})")
+    return samples
+
+
+def _checked(data: bytes, uid: str, syntax: Syntax, image: Description) -> tuple[bytes, Codestream | None]:
+    """The compressed frame and what it says of itself, if that is what the header says; nothing of RLE."""
     if syntax.stream == _RLE:
         if int.from_bytes(data[:4], "little") != image.samples * image.allocated // 8:
             raise damaged(f"its pixels cannot be decoded ({syntax.name})")
-        return data
+        return data, None
     if syntax.stream == _JPEG_2000:
-        data = data[max(0, data.find(b"\xff\x4f\xff\x51", 0, 1024)) :]  # some have a JP2 header before the stream
+        data = data[max(0, data.find(b"\xff\x4f\xff\x51", 0, _JP2_HEADER)) :]  # some have JP2 boxes before the stream
     stream = read_jpeg2000(data) if syntax.stream == _JPEG_2000 else read_jpeg(data)
     if stream is None or stream.process not in _PROCESSES.get(uid, {0}):
         raise damaged(f"its pixels cannot be decoded ({syntax.name})")
@@ -170,4 +199,4 @@ def _checked(data: bytes, uid: str, syntax: Syntax, image: Description) -> bytes
         )
     if stream.bits > image.allocated:
         raise damaged(f"its compressed pixels have {stream.bits} bits, its header says {image.allocated}")
-    return data
+    return data, stream

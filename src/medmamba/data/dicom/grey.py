@@ -139,7 +139,7 @@ def _window(item: Item) -> Window | None:
 def _by_table(table: Table) -> Scaling:
     most = (1 << table.bits) - 1
     limits = np.iinfo(np.int32)
-    return lambda units: table.look_up(np.clip(np.rint(units), limits.min // 2, limits.max // 2)) * (255.0 / most)
+    return lambda units: table.look_up(np.clip(np.rint(units), limits.min // 2, limits.max // 2)) * 255.0 / most
 
 
 def _by_percentiles(numbers: np.ndarray, rescale: Rescale) -> tuple[Scaling, str]:
