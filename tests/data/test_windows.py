@@ -110,7 +110,8 @@ def test_ranges_and_what_is_not_finite() -> None:
     assert scale(np.array([np.nan, 5.0, -5.0]), Window(0, 2)).tolist() == [0, 255, 0]
 
 
-def test_blocks_do_not_show() -> None:
+@pytest.mark.parametrize("kind", [np.int64, np.int16, np.uint16, np.float32])
+def test_neither_blocks_nor_tables_show(kind: type) -> None:
     values = np.arange(2 * BLOCK + 5) % 4001
     expected = np.rint(values * (255 / 4000)).astype(np.uint8)
-    assert (scale(values, None) == expected).all()
+    assert (scale(values.astype(kind), None) == expected).all()

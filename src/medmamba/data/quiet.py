@@ -13,7 +13,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-LOGGERS = ("pydicom", "pydicom.pixels.decoders.base")  # write tag values or tracebacks
+# they write values of tags and tracebacks; a filter of a logger does not hold for those below it
+LOGGERS = ("pydicom", "pydicom.pixels.decoders.base", "PIL.Image", "PIL.PngImagePlugin", "PIL.TiffImagePlugin")
 
 _here = threading.local()
 

@@ -15,6 +15,7 @@ it is zero is inverted, last. The EXIF orientation is applied.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -36,6 +37,9 @@ from medmamba.data.windows import scale
 from medmamba.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF")
+MOST_SCANS = 16  # of a progressive JPEG of as many pixels as are allowed; each scan visits all of them
+_MOST_DEFLATED = 1032  # bytes from one byte, by the format of DEFLATE
+_BITS = {"1": 1, "L": 8, "P": 1, "I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}  # a pixel of a PNG, at least
 _PHOTOMETRIC = 262  # TIFF tag
 _WHITE_IS_ZERO = 0
 
@@ -79,6 +83,7 @@ def open_raster(file: BinaryIO, head: bytes, reading: Reading) -> Frames:
     assert open_image is not None
     image = open_image(file)
     check_pixels(image.width, image.height, reading.max_pixels)
+    _check_promise(image, file, reading.max_pixels)
 
     def read(index: int) -> np.ndarray:
         if index:
@@ -88,6 +93,24 @@ def open_raster(file: BinaryIO, head: bytes, reading: Reading) -> Frames:
         return _pixels(ImageOps.exif_transpose(image), reading, inverted=inverted)
 
     return Frames(getattr(image, "n_frames", 1), read)
+
+
+def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> None:
+    """Refuse a header that its file cannot keep, where Pillow would fill up with black, or take minutes."""
+    pixels = image.width * image.height
+    if image.format == "PNG":
+        size = os.fstat(file.fileno()).st_size
+        if pixels * _BITS.get(image.mode, 1) > 8 * _MOST_DEFLATED * size:
+            raise InputError(
+                f"states {image.width} x {image.height} pixels, which {size} bytes cannot hold; replace it"
+            )
+    elif "progressive" in image.info:
+        place = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")
+        file.seek(place)
+        if scans * pixels > MOST_SCANS * most:
+            raise InputError(f"is a JPEG of {pixels} pixels in {scans} scans, which are too many; save it again")
 
 
 def check_pixels(width: int, height: int, most: int) -> None:

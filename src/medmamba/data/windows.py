@@ -107,14 +107,25 @@ def to_bytes(values: np.ndarray, scaling: Scaling, *, inverted: bool = False) ->
     """Values of any type and shape to uint8, rounded to the nearest; what is not finite becomes 0 before inversion."""
     flat = values.reshape(-1)
     result = np.empty(flat.shape, np.uint8)
+    few = values.dtype.kind in "ui" and values.dtype.itemsize <= 2
+    if few:  # the answer for each number that there is, instead of for each pixel
+        least, most = (int(end) for end in finite_range(values))
+        table = _bytes(np.arange(least, most + 1), scaling, inverted)
     for start in range(0, flat.size, BLOCK):
-        block = flat[start : start + BLOCK].astype(np.float64)
-        finite = np.isfinite(block)
-        block[~finite] = 0.0
-        scaled = np.rint(scaling(block))
-        scaled[~finite] = 0.0
-        result[start : start + BLOCK] = 255.0 - scaled if inverted else scaled
+        block = flat[start : start + BLOCK]
+        result[start : start + BLOCK] = (
+            table[block.astype(np.int32) - least] if few else _bytes(block, scaling, inverted)
+        )
     return result.reshape(values.shape)
+
+
+def _bytes(values: np.ndarray, scaling: Scaling, inverted: bool) -> np.ndarray:
+    block = values.astype(np.float64)
+    finite = np.isfinite(block)
+    block[~finite] = 0.0
+    scaled = np.rint(scaling(block))
+    scaled[~finite] = 0.0
+    return (255.0 - scaled if inverted else scaled).astype(np.uint8)
 
 
 def scale(values: np.ndarray, window: Window | None, *, inverted: bool = False) -> np.ndarray:

@@ -59,7 +59,8 @@ SYNTAXES: Mapping[str, Syntax] = {
     "1.2.840.10008.1.2.4.201": _jpeg_2000("High-Throughput JPEG 2000 Lossless", "pylibjpeg"),
     "1.2.840.10008.1.2.4.202": _jpeg_2000("High-Throughput JPEG 2000 Lossless RPCL", "pylibjpeg"),
     "1.2.840.10008.1.2.4.203": _jpeg_2000("High-Throughput JPEG 2000", "pylibjpeg"),
-    "1.2.840.10008.1.2.5": Syntax("RLE Lossless", _RLE, ("pylibjpeg", "pydicom"), "pydicom"),
+    # by pydicom itself: the plug-in is faster, and panics on damage in a way that no `except Exception` catches
+    "1.2.840.10008.1.2.5": Syntax("RLE Lossless", _RLE, ("pydicom",), "pydicom"),
 }
 _JP2_HEADER = 1 << 16  # bytes that may stand before a JPEG 2000 stream
 # by process, the marker of the frame header: what each transfer syntax may hold
