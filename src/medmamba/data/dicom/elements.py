@@ -20,7 +20,8 @@ from medmamba.errors import InputError
 
 IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
-MOST_ELEMENTS = 500_000
+MOST_ELEMENTS = 300_000  # a thousand frames may take a hundred each
+_MOST_META = 1000
 MOST_DEPTH = 64  # sequences within sequences; reports go to about 20
 MOST_BYTES = 1 << 18  # of one value; a table has 2^16 entries of 16 bits
 UNDEFINED = 0xFFFFFFFF
@@ -123,7 +124,7 @@ def read_elements(file: BinaryIO) -> Elements:
 def _transfer_syntax(file: BinaryIO, size: int) -> str:
     """Of the file meta information, which is always little endian with types; leaves the file after it."""
     syntax = ""
-    while True:
+    for _ in range(_MOST_META):
         start = file.tell()
         head = file.read(8)
         if len(head) < 8 or head[:2] != b"\2\0":
@@ -138,6 +139,7 @@ def _transfer_syntax(file: BinaryIO, size: int) -> str:
             syntax = file.read(length).decode("ascii", "replace").strip("\0 ")
         else:
             file.seek(length, os.SEEK_CUR)
+    raise damaged("it has more elements about the file than there are")
 
 
 class _Walk:
@@ -162,21 +164,20 @@ class _Walk:
                 if not levels:
                     raise InputError("is a DICOM file without pixel data; give image files")
                 continue
-            group, element = self.unpack_tag(self._read(4))
+            head = self._read(8)
+            group, element = self.unpack_tag(head[:4])
             tag = group << 16 | element
             if level.holds == "items":
-                self._item(tag, levels, counts)
+                self._item(tag, self._number(head[4:]), levels, counts)
             elif tag == _ITEM_END and level.end is None:
-                self._read(4)
                 levels.pop()
-            elif self._element(tag, levels):
+            elif self._element(tag, head[4:], levels):
                 return self.found
             if len(levels) > 2 * MOST_DEPTH:
                 raise damaged(f"its sequences are more than {MOST_DEPTH} deep")
         raise damaged(f"it has more than {MOST_ELEMENTS} elements before its pixel data")
 
-    def _item(self, tag: int, levels: list[_Level], counts: dict[tuple[int, ...], int]) -> None:
-        length = self._number(4)
+    def _item(self, tag: int, length: int, levels: list[_Level], counts: dict[tuple[int, ...], int]) -> None:
         level = levels[-1]
         if tag == _SEQUENCE_END and level.end is None:
             levels.pop()
@@ -189,10 +190,13 @@ class _Walk:
         else:
             raise damaged("a sequence holds something that is no item")
 
-    def _element(self, tag: int, levels: list[_Level]) -> bool:
-        """Step over one element, keeping its value if it is wanted; True if it is the pixel data of the image."""
+    def _element(self, tag: int, rest: bytes, levels: list[_Level]) -> bool:
+        """Step over one element, keeping its value if it is wanted; True if it is the pixel data of the image.
+
+        `rest` are the four bytes after the tag: type and length, or length.
+        """
         level = levels[-1]
-        kind, length = self._type_and_length(level.typed)
+        kind, length = self._type_and_length(rest, level.typed)
         at_top = len(levels) == 1
         inside = at_top or bool(level.path)  # of sequences of which something is wanted
         sequences = level.path[::2]
@@ -215,17 +219,11 @@ class _Walk:
             self._go(self._end(length) or 0)
         return False
 
-    def _type_and_length(self, typed: bool) -> tuple[bytes, int]:
-        if not typed:
-            return b"", self._number(4)
-        kind = self._read(2)
-        if not (kind.isalpha() and kind.isupper()):  # some writers leave the type out of single elements
-            rest = self._read(2)
-            return b"", int.from_bytes(kind + rest, self.order)
-        if kind in _LONG:
-            self._read(2)
-            return kind, self._number(4)
-        return kind, self._number(2)
+    def _type_and_length(self, rest: bytes, typed: bool) -> tuple[bytes, int]:
+        kind = rest[:2]
+        if not typed or not (kind.isalpha() and kind.isupper()):  # some writers leave out the type of single elements
+            return b"", self._number(rest)
+        return kind, self._number(self._read(4) if kind in _LONG else rest[2:])
 
     def _end(self, length: int) -> int | None:
         if length == UNDEFINED:
@@ -241,8 +239,8 @@ class _Walk:
         self.place += length
         return content
 
-    def _number(self, length: int) -> int:
-        return int.from_bytes(self._read(length), self.order)
+    def _number(self, content: bytes) -> int:
+        return int.from_bytes(content, self.order)
 
     def _go(self, place: int) -> None:
         self.file.seek(place)
