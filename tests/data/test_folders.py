@@ -102,8 +102,8 @@ def test_f055_an_empty_class_folder_is_refused_in_train_and_listed_elsewhere(mak
 
 def test_an_empty_class_folder_names_what_was_skipped(make_folder: Make) -> None:
     root = make_folder({"a": 3, "b": 0})
-    (root / "b/scan.dcm").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"b holds no images .*\.dcm \(1\)"):
+    (root / "b/scan.nii").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"b holds no images .*\.nii \(1\)"):
         open_data(root)
 
 

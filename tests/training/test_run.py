@@ -17,6 +17,7 @@ from torch import Tensor
 import medmamba
 from medmamba.bundle import load_bundle, read_weights
 from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 from medmamba.tasks import Task
 from medmamba.training import TrainConfig, TrainingError, fit, resume
@@ -191,6 +192,20 @@ def test_multi_label_data_trains(short_fit: Fit) -> None:
     data = make_data(classes=3, task=Task.MULTILABEL, splits=splits)
     run = short_fit(data=data)
     assert medmamba.load(run, device="cpu").scores(split(4, 2)).shape == (4, 3)
+
+
+def test_f075_how_files_are_read_is_kept_with_the_model(short_fit: Fit) -> None:
+    run = short_fit(window="-650,1500", frame="middle", max_pixels=10**6)
+    assert load_bundle(run).preprocessing.reading == Reading("-650,1500", "middle", 10**6)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"frame": "all"}, "one frame a file"), ({"window": "lungs"}, "'lung'")]
+)
+def test_reading_that_is_not_possible_is_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
+    with pytest.raises(InputError, match=words):
+        fit(make_data(), out=tmp_path / "run", config=SHORT, **options)
+    assert not (tmp_path / "run").exists()
 
 
 def test_f017_height_and_width_keep_their_order(short_fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:
