@@ -31,6 +31,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -102,14 +103,12 @@ def describe(good: Good, arguments: argparse.Namespace, outcomes: dict[int, Outc
     from epoch_rate import provenance
     from processor import processor
 
-    from medmamba.benchmark.machine import _version
-
     others = {number: outcome.kind for number, outcome in outcomes.items() if outcome.kind not in FINE}
     slowest = max(outcomes, key=lambda number: outcomes[number].seconds)
     formats = {number: mutated_name(good, arguments.seed, number).split("/")[0] for number in outcomes}
     by_format = Counter(f"{formats[number]}, {outcome.kind}" for number, outcome in outcomes.items())
     made = provenance(torch.device("cpu"), arguments.commit)
-    made["versions"] |= {name: _version(name) for name in PACKAGES}
+    made["versions"] |= {name: version(name) for name in PACKAGES}
     return {
         **made,
         "processor": processor(),

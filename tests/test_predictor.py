@@ -223,7 +223,7 @@ def test_f005_auto_falls_back_to_the_cpu_when_mps_fails(
 def test_predicting_loads_nothing_of_training(tmp_path: Path, pictures: list[Path]) -> None:
     code = (
         "import sys, medmamba; medmamba.load(sys.argv[1], device='cpu').predict(sys.argv[2]);"
-        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'medmamba.training') if m in sys.modules])"
+        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'pydicom', 'medmamba.training') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(save(tmp_path / "run")), str(pictures[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

@@ -23,7 +23,7 @@ def dataset(
     made.file_meta.TransferSyntaxUID = syntax
     made.file_meta.MediaStorageSOPClassUID = made.SOPClassUID = SecondaryCaptureImageStorage
     made.file_meta.MediaStorageSOPInstanceUID = made.SOPInstanceUID = generate_uid(entropy_srcs=["a", "test"])
-    colour = pixels.shape[-1] == 3
+    colour = pixels.ndim > 2 and pixels.shape[-1] == 3
     made.SamplesPerPixel = 3 if colour else 1
     made.PhotometricInterpretation = "RGB" if colour else "MONOCHROME2"
     if colour:

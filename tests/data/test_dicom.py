@@ -39,7 +39,7 @@ def by_hand(path: Path, frame: int = 0) -> np.ndarray:
         return np.clip(np.stack([y + 1.402 * r, y - 0.344136 * b - 0.714136 * r, y + 1.772 * b], -1), 0, 255)
     if samples.ndim == 3:
         return samples // 2 ** (made.BitsStored - 8)
-    rescaled = "RescaleSlope" in made
+    rescaled = (made.get("RescaleSlope", 1), made.get("RescaleIntercept", 0)) != (1, 0)
     units = samples * float(made.get("RescaleSlope", 1)) + float(made.get("RescaleIntercept", 0))
     if made.get("WindowCenter") not in (None, ""):
         center, width = (np.ravel(made[name].value)[0] for name in ("WindowCenter", "WindowWidth"))
@@ -79,6 +79,7 @@ def test_a_truncated_dicom_is_an_error_with_its_numbers(data_folder: Path) -> No
         read_image(data_folder / "odd/dicom/mr_truncated_pixel_data.dcm")
 
 
+@pytest.mark.filterwarnings("ignore:The pixel data is")  # from pydicom, in the conversion by hand
 @pytest.mark.parametrize(
     "name",
     [
@@ -130,6 +131,17 @@ def test_f075_a_stated_window_goes_before_the_files_own(tmp_path: Path) -> None:
         assert shown[unit + 1024] == pytest.approx(expected, abs=0.01)
 
 
+def test_f074_the_choice_is_in_the_log_for_those_who_ask(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    window = {"WindowCenter": "40", "WindowWidth": "400"}
+    with caplog.at_level(logging.DEBUG, "medmamba"):
+        read_image(save(tmp_path / "a.dcm", RAMP, **CT, **window), Reading(window="lung"))
+        read_image(save(tmp_path / "b.dcm", RAMP, **CT, **window))
+        read_image(save(tmp_path / "c.dcm", RAMP, **CT))
+        read_image(save(tmp_path / "d.dcm", RAMP.astype(np.uint8)))
+    said = ["the stated window", "the file's window", "percentiles", "the numbers as they are"]
+    assert caplog.messages == [f"frame 1 is shown by {what}" for what in said]
+
+
 @pytest.mark.parametrize("function", ["LINEAR_EXACT", "SIGMOID"])
 def test_functions_of_the_files_window(tmp_path: Path, function: str) -> None:
     path = save(tmp_path / "x.dcm", RAMP, **CT, WindowCenter="40", WindowWidth="400", VOILUTFunction=function)
@@ -149,6 +161,11 @@ def test_monochrome1_is_inverted_once_and_last(tmp_path: Path) -> None:
     path = save(tmp_path / "3.dcm", eight, PhotometricInterpretation="MONOCHROME1")
     assert (read_image(path) == 255 - eight).all()
     assert (read_image(path, Reading(window="10,20")) == 255 - eight).all(), "no window for 8 bits without units"
+    same = save(tmp_path / "4.dcm", eight, RescaleSlope="1", RescaleIntercept="0")
+    assert (read_image(same, Reading(window="10,20")) == eight).all()
+    units = save(tmp_path / "5.dcm", eight, RescaleSlope="2", RescaleIntercept="0")
+    expected = np.rint(np.clip((2.0 * eight - 10) / 20 + 0.5, 0, 1) * 255)
+    assert (read_image(units, Reading(window="10,20")) == expected).all()
 
 
 @pytest.mark.parametrize("bits", [10, 12, 14, 16])
@@ -172,6 +189,13 @@ def test_padding_does_not_count(tmp_path: Path) -> None:
     limit = save(tmp_path / "y.dcm", values, PixelPaddingValue=-2000, PixelPaddingRangeLimit=-1990)
     low, high = np.percentile(values[6:], (0.5, 99.5))
     assert (read_image(limit) == np.rint(np.clip((values - low) / (high - low) * 255, 0, 255))).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3), (3, 1), (3, 3, 5)])
+def test_odd_lengths_are_filled_up(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+    path = save(tmp_path / "x.dcm", values)
+    assert (read_image(path) == (values if values.ndim == 2 else values[0])).all()
 
 
 def test_planar_colours_and_one_bit(tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """Damaged and hostile DICOM files are one sentence, within limits, and never repeat who somebody is."""
 
 import logging
-import resource
 import struct
 import time
 import warnings
@@ -16,6 +15,8 @@ from dicoms import EXPLICIT, SECRET, element, file_of, grey_header, number, save
 from medmamba.data import Reading, read_image
 from medmamba.data.dicom import decoding
 from medmamba.errors import InputError
+
+resource = pytest.importorskip("resource")
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(8, 8)
 ITEM, ITEM_END, SEQUENCE_END = (struct.pack("<HH", 0xFFFE, tag) for tag in (0xE000, 0xE00D, 0xE0DD))

@@ -6,7 +6,9 @@ import io
 import logging
 import struct
 import threading
+import time
 import warnings
+import zlib
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +21,7 @@ from pictures import save_image
 from PIL import Image, TiffImagePlugin
 
 from medmamba.data import Reading, read_image
+from medmamba.data.pages import gif_frames, tiff_pages
 from medmamba.data.quiet import quiet
 from medmamba.errors import InputError
 
@@ -254,6 +257,81 @@ def test_f038_pages_are_chosen_and_said(tmp_path: Path, kind: str, caplog: pytes
             assert caplog.messages.pop() == f"{tmp_path / 'x'} has 3 frames or pages: frame {number} is used"
     with pytest.raises(InputError, match="has 3 frames, and frame 4 was asked for"):
         read_image(tmp_path / "x", Reading(frame="4"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "TIFF", "big TIFF"])
+def test_pages_are_counted_as_pillow_counts_them_but_not_without_end(tmp_path: Path, kind: str) -> None:
+    first = Image.new("P", (2, 2))
+    options = {"big_tiff": True} if kind == "big TIFF" else {}
+    for count in (1, 2, 7, 300):
+        more = [Image.fromarray(np.full((2, 2), k % 250, np.uint8)) for k in range(1, count)]
+        first.save(tmp_path / "x", kind[-4:].strip(), save_all=True, append_images=more, **options)
+        with Image.open(tmp_path / "x") as image, (tmp_path / "x").open("rb") as file:
+            assert (gif_frames if kind == "GIF" else tiff_pages)(file) == image.n_frames == count
+
+
+def chain_of_pages(pages: int, *, circle: bool = False) -> bytes:
+    """A TIFF of 4 x 4 pixels, again and again."""
+    content = bytearray(b"II*\0" + struct.pack("<I", 24) + bytes(16))
+    tags = [(256, 3, 4), (257, 3, 4), (258, 3, 8), (259, 3, 1), (262, 3, 1), (273, 4, 8), (278, 3, 4), (279, 4, 16)]
+    for page in range(pages):
+        content += struct.pack("<H", len(tags)) + b"".join(
+            struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags
+        )
+        last = 24 if circle else 0
+        content += struct.pack("<I", len(content) + 4 if page < pages - 1 else last)
+    return bytes(content)
+
+
+@pytest.mark.parametrize("content", [chain_of_pages(100_000), chain_of_pages(3, circle=True)], ids=["long", "circle"])
+def test_pages_without_end_are_refused_soon(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.tif").write_bytes(chain_of_pages(3))
+    assert read_image(tmp_path / "x.tif", Reading(frame="3")).shape == (4, 4)
+    (tmp_path / "x.tif").write_bytes(content)
+    begun = time.perf_counter()
+    with pytest.raises(InputError, match="has more than 5000 frames or pages"):
+        read_image(tmp_path / "x.tif")
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_gif_of_ten_thousand_frames_is_refused_soon(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    Image.new("P", (1, 1)).save(file, "GIF")
+    content = file.getvalue()
+    image = content[content.rindex(b",\0\0\0\0\1\0\1\0") : -1]
+    (tmp_path / "x.gif").write_bytes(content[:-1] + image * 10_000 + b";")
+    begun = time.perf_counter()
+    with pytest.raises(InputError, match="has more than 5000 frames or pages"):
+        read_image(tmp_path / "x.gif")
+    assert time.perf_counter() - begun < 1
+
+
+def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "x.webp").open("wb") as file:
+        file.write(b"RIFF\xff\xff\xff\xffWEBPVP8 ")
+        file.truncate(3 << 30)  # without taking room
+    with pytest.raises(InputError, match=r"x\.webp is a file of 3221225472 bytes, more than"):
+        read_image(tmp_path / "x.webp")
+
+
+def test_f063_a_small_file_of_many_pixels(tmp_path: Path) -> None:
+    def png(side: int) -> bytes:
+        chunks = {b"IHDR": struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0), b"IEND": b""}
+        chunks[b"IDAT"] = zlib.compress(bytes((side // 8 + 1) * side), 9)
+        order = (b"IHDR", b"IDAT", b"IEND")
+        return b"\x89PNG\r\n\x1a\n" + b"".join(
+            struct.pack(">I", len(chunks[name]))
+            + name
+            + chunks[name]
+            + struct.pack(">I", zlib.crc32(name + chunks[name]))
+            for name in order
+        )
+
+    (tmp_path / "x.png").write_bytes(png(20_000))
+    with pytest.raises(InputError, match=r"x\.png has 20000 x 20000 pixels, more than 178956970"):
+        read_image(tmp_path / "x.png")
+    (tmp_path / "x.png").write_bytes(png(4000))
+    assert read_image(tmp_path / "x.png").shape == (4000, 4000)
 
 
 def test_a_page_larger_than_the_first_is_under_the_limit_too(tmp_path: Path) -> None:

@@ -122,6 +122,8 @@ def test_f008_a_backend_that_does_not_exist_is_refused_before_data_is_read(tmp_p
         ({"precision": "16-mixed"}, "16-mixed needs a CUDA device"),
         ({"recipe": "quik"}, "did you mean 'quick'"),
         ({"batch_size": 3, "devices": 2}, "batch size 3 is too small for 2 processes"),
+        ({"frame": "all"}, "one frame a file, not on all"),
+        ({"window": "lungs"}, "did you mean 'lung'"),
     ],
 )
 def test_what_is_impossible_is_refused_before_data_is_read(
@@ -197,15 +199,6 @@ def test_multi_label_data_trains(short_fit: Fit) -> None:
 def test_f075_how_files_are_read_is_kept_with_the_model(short_fit: Fit) -> None:
     run = short_fit(window="-650,1500", frame="middle", max_pixels=10**6)
     assert load_bundle(run).preprocessing.reading == Reading("-650,1500", "middle", 10**6)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"), [({"frame": "all"}, "one frame a file"), ({"window": "lungs"}, "'lung'")]
-)
-def test_reading_that_is_not_possible_is_refused(tmp_path: Path, options: dict[str, str], words: str) -> None:
-    with pytest.raises(InputError, match=words):
-        fit(make_data(), out=tmp_path / "run", config=SHORT, **options)
-    assert not (tmp_path / "run").exists()
 
 
 def test_f017_height_and_width_keep_their_order(short_fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:

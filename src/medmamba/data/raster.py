@@ -32,6 +32,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from medmamba.data.pages import gif_frames, tiff_pages
 from medmamba.data.settings import Frames, Reading
 from medmamba.data.windows import scale
 from medmamba.errors import InputError
@@ -39,7 +40,7 @@ from medmamba.errors import InputError
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF")
 MOST_SCANS = 16  # of a progressive JPEG of as many pixels as are allowed; each scan visits all of them
 _MOST_DEFLATED = 1032  # bytes from one byte, by the format of DEFLATE
-_BITS = {"1": 1, "L": 8, "P": 1, "I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}  # a pixel of a PNG, at least
+_BITS = {"I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}  # a pixel of a PNG, at least; of others 1
 _PHOTOMETRIC = 262  # TIFF tag
 _WHITE_IS_ZERO = 0
 
@@ -92,7 +93,19 @@ def open_raster(file: BinaryIO, head: bytes, reading: Reading) -> Frames:
         inverted = isinstance(image, _Tiff) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
         return _pixels(ImageOps.exif_transpose(image), reading, inverted=inverted)
 
-    return Frames(getattr(image, "n_frames", 1), read)
+    return Frames(_frames(image, file), read)
+
+
+def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
+    place = file.tell()
+    if isinstance(image, _Tiff):
+        count = tiff_pages(file)
+    elif isinstance(image, GifImagePlugin.GifImageFile):
+        count = gif_frames(file)
+    else:
+        count = getattr(image, "n_frames", 1)  # as the header says
+    file.seek(place)
+    return count
 
 
 def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> None:

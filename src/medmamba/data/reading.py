@@ -33,6 +33,7 @@ DEFAULT = Reading()
 _EXPECTED = f"expected {', '.join(FORMATS)}, DICOM or .npy content"
 _HEAD = 352  # bytes that tell what a file is
 _MOST_WORDS = 120  # letters of what a decoder says
+MOST_BYTES = 2 << 30  # of a file of which a decoder may want all at once; DICOM is read frame by frame
 
 
 def read_image(path: str | os.PathLike[str], reading: Reading = DEFAULT, *, tell: bool = True) -> np.ndarray:
@@ -110,6 +111,8 @@ def _open(path: Path, file: BinaryIO, head: bytes, reading: Reading) -> Frames:
     if is_dicom(head):
         return open_dicom(file, reading)
     if opener(head) is not None:
+        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+            raise InputError(f"is a file of {size} bytes, more than {MOST_BYTES}; save the image that is meant alone")
         return open_raster(file, head, reading)
     if name.endswith((".dcm", ".dicom")):
         raise InputError(f"does not begin as a DICOM file does; {_EXPECTED}")

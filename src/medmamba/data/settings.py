@@ -36,7 +36,7 @@ class Reading:
             raise InputError(f"the window {self.window!r} is no text; give CENTER,WIDTH, a preset's name or {FILE!r}")
         parse_window(self.window)
         object.__setattr__(self, "frame", str(self.frame))
-        number = self.frame.isascii() and self.frame.isdigit() and int(self.frame) >= 1
+        number = self.frame.isascii() and self.frame.isdigit() and 1 <= int(self.frame[:10]) < 10**9
         if self.frame not in FRAMES and not number:
             raise InputError(f"frame {self.frame!r} is none; give {', '.join(FRAMES)} or a number from 1")
         if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:

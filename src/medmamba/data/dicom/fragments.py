@@ -43,9 +43,8 @@ def native_frame(file: BinaryIO, elements: Elements, image: Description, size: i
             f"is cut off: it holds {there} bytes of pixels, and its header asks for "
             f"{max(expected, elements.pixels_size)}; copy it again"
         )
-    if there >= expected + -(-image.frame_bits // 8) or (
-        image.photometric == "YBR_FULL_422" and there >= expected // 2 * 3
-    ):
+    spare = there - expected - expected % 2  # odd lengths are filled up
+    if spare >= -(-image.frame_bits // 8) or (image.photometric == "YBR_FULL_422" and there >= expected // 2 * 3):
         raise damaged(f"it holds {there} bytes of pixels, and its header asks for {expected}")
 
     swapped = elements.big_endian and image.allocated == 8 and elements.pixels_type == b"OW"  # bytes lie as words

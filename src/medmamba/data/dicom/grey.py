@@ -6,7 +6,7 @@
      does not for other files of 8 bits;
    - the file's own first window, with its function (LINEAR, LINEAR_EXACT or SIGMOID);
    - the file's first VOI LUT;
-   - for 8 bits or fewer, unsigned and without a rescale: the numbers as they are;
+   - for 8 bits or fewer, unsigned and without a rescale that changes them: the numbers as they are;
    - from the 0.5th to the 99.5th percentile of all values that are not padding.
 3. MONOCHROME1, where low numbers are bright, is inverted: once, and last.
 
@@ -55,6 +55,9 @@ class Rescale:
         return values * self.slope + self.intercept
 
 
+_NONE = Rescale(1.0, 0.0)
+
+
 def to_grey(
     stored: np.ndarray, elements: Elements, image: Description, frame: int, window: Window | None
 ) -> np.ndarray:
@@ -65,13 +68,13 @@ def to_grey(
     """
     numbers, rescale = _measured(stored, elements, image, frame)
     plain = image.stored <= 8 and not image.signed and numbers is stored and rescale is None
-    rescale = rescale or Rescale(1.0, 0.0)
-    shown, what = _shown(numbers, stored, elements, image, frame, rescale, None if plain else window)
+    rescale = rescale or _NONE
+    shown, what = _stated(elements, image, frame, rescale, None if plain else window)
     if shown is None and plain:
         shown, what = by_range(0, (1 << image.stored) - 1), "the numbers as they are"
     if shown is None:
-        shown, what = _by_percentiles(numbers[~_padding(stored, elements, image)], rescale)
-    logger.debug("shown of frame %d: %s", frame + 1, what)  # numbers of a window tell nobody's name
+        shown, what = _by_percentiles(numbers[~_padding(stored, elements, image)], rescale), "percentiles"
+    logger.debug("frame %d is shown by %s", frame + 1, what)  # without a number of the file, which may be anything
     return to_bytes(numbers, _after(rescale, shown), inverted=image.photometric == "MONOCHROME1")
 
 
@@ -89,13 +92,12 @@ def _measured(
             raise damaged("its modality LUT is none")
         return table.look_up(stored), None
     item = _of_frame(elements, frame, FRAME_RESCALE, SLOPE)
-    slope, intercept = (decimals(item.get(tag))[:1] for tag in (SLOPE, INTERCEPT))
-    if not slope and not intercept:
-        return stored, None
-    known = Rescale(*((slope or [1.0])[0] or 0.0, (intercept or [0.0])[0] or 0.0))
-    if None in (*slope, *intercept) or known.slope == 0.0 or not np.isfinite([known.slope, known.intercept]).all():
+    slope, intercept = (decimals(item.get(tag)) for tag in (SLOPE, INTERCEPT))
+    first = (slope or [1.0])[0], (intercept or [0.0])[0]
+    if first[0] in (None, 0.0) or None in first or not np.isfinite(np.array(first, float)).all():
         raise damaged("its rescale slope and intercept are no numbers that make sense")
-    return stored, known
+    rescale = Rescale(float(first[0] or 0), float(first[1] or 0))
+    return stored, None if rescale == _NONE else rescale
 
 
 def _of_frame(elements: Elements, frame: int, sequence: int, tag: int) -> Item:
@@ -106,20 +108,14 @@ def _of_frame(elements: Elements, frame: int, sequence: int, tag: int) -> Item:
     return elements.top
 
 
-def _shown(
-    numbers: np.ndarray,
-    stored: np.ndarray,
-    elements: Elements,
-    image: Description,
-    frame: int,
-    rescale: Rescale,
-    window: Window | None,
+def _stated(
+    elements: Elements, image: Description, frame: int, rescale: Rescale, window: Window | None
 ) -> tuple[Scaling | None, str]:
-    """How units become 0 to 255 by the stated window or what the file says, and that in words; None if neither does."""
+    """How units become 0 to 255 by the stated window or by what the file says, and which in words; else None."""
     if window is not None:
-        return window.scaled, f"the stated window {window.center:g}, {window.width:g}"
+        return window.scaled, "the stated window"
     if (own := _window(_of_frame(elements, frame, FRAME_VOI, CENTER))) is not None:
-        return own.scaled, f"the file's window {own.center:g}, {own.width:g}, {own.function}"
+        return own.scaled, "the file's window"
     if (item := elements.items.get((VOI_LUT, 0))) is not None:
         negative = image.signed or rescale.intercept < 0 or rescale.slope < 0
         if (table := table_of(item, big_endian=elements.big_endian, signed=negative)) is not None:
@@ -142,14 +138,14 @@ def _by_table(table: Table) -> Scaling:
     return lambda units: table.look_up(np.clip(np.rint(units), limits.min // 2, limits.max // 2)) * 255.0 / most
 
 
-def _by_percentiles(numbers: np.ndarray, rescale: Rescale) -> tuple[Scaling, str]:
-    if numbers.size == 0:
-        return by_range(0, 0), "nothing, for all is padding"
+def _by_percentiles(numbers: np.ndarray, rescale: Rescale) -> Scaling:
+    if numbers.size == 0:  # all is padding
+        return by_range(0, 0)
     ends = np.percentile(numbers, PERCENTILES)
     if ends[0] == ends[1]:
         ends = np.array(finite_range(numbers))
     low, high = sorted(rescale.units(ends).tolist())
-    return by_range(low, high), f"percentiles, from {low:g} to {high:g}"
+    return by_range(low, high)
 
 
 def _padding(stored: np.ndarray, elements: Elements, image: Description) -> np.ndarray:
