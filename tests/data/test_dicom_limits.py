@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dicoms import EXPLICIT, SECRET, element, file_of, grey_header, number, save
+from pydicom import dcmread
+from pydicom.data import get_testdata_file
+from pydicom.encaps import encapsulate, get_frame
 
 from medmamba.data import Reading, read_image
 from medmamba.data.dicom import decoding
@@ -143,6 +146,26 @@ def test_a_number_of_frames_that_lies(tmp_path: Path, stated: str) -> None:
 def test_compressed_frames_that_are_not_as_many_as_said(tmp_path: Path, frames: int) -> None:
     path = save(tmp_path / "x.dcm", np.stack([PIXELS] * 2), syntax="1.2.840.10008.1.2.5", frames=[bytes(66)] * frames)
     assert f"it has 2 frames, and its compressed pixels are of {frames}" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("MR_small_jpeg_ls_lossless.dcm", "JPEGLSNearLossless_08.dcm", "JPGExtended.dcm", "SC_rgb_jpeg_gdcm.dcm"),
+        *("MR_small_jp2klossless.dcm", "SC_rgb_gdcm_KY.dcm", "MR_small_RLE.dcm", "SC_rgb_jpeg_dcmtk.dcm"),
+    ],
+)
+def test_a_frame_that_was_cut_before_it_was_put_into_its_file(tmp_path: Path, name: str) -> None:
+    path = get_testdata_file(name, download=False)
+    if path is None:
+        pytest.skip(f"this pydicom does not bring {name}")
+    whole = dcmread(path)
+    frame = get_frame(whole.PixelData, 0, number_of_frames=1)
+    for part in (0.99, 0.9, 0.5, 0.2):
+        whole.PixelData = encapsulate([frame[: int(len(frame) * part)]])
+        whole["PixelData"].is_undefined_length = True
+        whole.save_as(tmp_path / "x.dcm")
+        refusal(tmp_path / "x.dcm")
 
 
 def test_a_stream_that_is_larger_than_the_header_says_is_not_decoded(

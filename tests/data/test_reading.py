@@ -373,6 +373,23 @@ def test_what_is_no_image_is_refused_in_words(tmp_path: Path, name: str, content
         read_image(tmp_path / name)
 
 
+@pytest.mark.parametrize("kind", ["png", "jpg", "tif", "lzw.tif", "bmp", "gif", "webp"])
+def test_cut_anywhere_a_picture_is_whole_or_refused(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    options = {"compression": "tiff_lzw"} if kind == "lzw.tif" else {}
+    noise = np.random.default_rng(0).integers(0, 256, (12, 12, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(path, **options)
+    whole, content = read_image(path), path.read_bytes()
+    refused = 0
+    for size in range(0, len(content), 5):
+        path.write_bytes(content[:size])
+        try:
+            assert (read_image(path) == whole).all()
+        except InputError:
+            refused += 1
+    assert refused >= 0.85 * len(range(0, len(content), 5))  # not what stands behind the pixels
+
+
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"absent.png does not exist"):
         read_image(tmp_path / "absent.png")

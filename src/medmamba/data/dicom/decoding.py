@@ -200,4 +200,7 @@ def _checked(data: bytes, uid: str, syntax: Syntax, image: Description) -> tuple
         )
     if stream.bits > image.allocated:
         raise damaged(f"its compressed pixels have {stream.bits} bits, its header says {image.allocated}")
+    if syntax.stream != _JPEG_2000 and not data.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
+        # libjpeg fills up what is missing, where the other decoders say so
+        raise InputError("is cut off: its compressed pixels end before they should; copy it again")
     return data, stream
