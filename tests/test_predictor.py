@@ -178,7 +178,9 @@ def test_reading_that_is_not_possible_is_refused(
 @pytest.mark.parametrize("kind", [np.uint8, np.float32])
 def test_f015_pixels_are_refused_in_one_sentence(classifier: Classifier, kind: type) -> None:
     for given in (np.zeros((20, 30, 3), kind), [np.zeros((20, 30), kind)]):
-        with pytest.raises(InputError, match="images are named by paths, and a ndarray was given; save pixels as PNG"):
+        with pytest.raises(
+            InputError, match="images are named by paths, and an object of type ndarray was given; save pixels as PNG"
+        ):
             classifier.predict(given)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pydicom
 import pytest
-from dicoms import item, save
+from dicoms import SECRET, item, save
 from PIL import Image
 from pydicom.data import get_testdata_file
 from pydicom.pixels import pixel_array
@@ -337,3 +337,38 @@ def test_f073_a_missing_plugin_is_named_with_the_syntax_in_words(
     monkeypatch.setitem(__import__("sys").modules, "pydicom", None)
     with pytest.raises(InputError, match=r"pydicom, .* is not installed: pip install 'medmamba\[dicom\]'"):
         read_image(path)
+
+
+@pytest.fixture
+def classifier(tmp_path: Path) -> Any:
+    import medmamba
+    from medmamba.bundle import Bundle
+    from medmamba.data import Preprocessing
+    from medmamba.tasks import Task
+
+    bundle = Bundle("test_resnet", Task.BINARY, ("a", "b"), Preprocessing(32, 32))
+    bundle.save(tmp_path / "model", bundle.build_model().state_dict())
+    return medmamba.load(tmp_path / "model", device="cpu")
+
+
+def test_f038_f073_predict_gives_rows_of_frames_and_of_what_cannot_be_decoded(
+    tmp_path: Path, classifier: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from medmamba.cli.console import as_csv
+
+    five = save(tmp_path / "five.dcm", np.stack([RAMP // k for k in range(1, 6)]), PatientName=SECRET, PatientID=SECRET)
+    lost = save(tmp_path / "lost.dcm", RAMP, syntax="1.2.840.10008.1.2.4.91", frames=[b"garbage."], PatientName=SECRET)
+    zero = save(tmp_path / "zero.dcm", RAMP * 0, PatientName=SECRET)
+    monkeypatch.setattr("pydicom.pixels.common.CoderBase.available_plugins", ())
+    with caplog.at_level(logging.DEBUG, "medmamba"):
+        answers = classifier.predict([five, lost, zero], frame="all")
+    assert [answer.file for answer in answers] == [
+        *(f"{five}#{k}" for k in range(1, 6)),
+        str(five),
+        str(lost),
+        str(zero),
+    ]
+    assert [answer.error is None for answer in answers] == [True] * 6 + [False, True]
+    assert "compressed as JPEG 2000, which needs pylibjpeg-openjpeg: pip install" in answers[6].error
+    assert f"{zero}, frame 1: every pixel has the same value" in caplog.messages
+    assert "Marker" not in as_csv(answers, classifier.classes) + caplog.text

@@ -77,9 +77,11 @@ def test_dicom_is_found_without_an_extension_as_scanners_write_it(make_folder: M
 
 def test_f015_pixels_in_place_of_paths_are_refused_in_words() -> None:
     picture = np.zeros((20, 30), np.float32)
-    with pytest.raises(InputError, match=r"by paths, and a ndarray was given; save pixels as PNG, TIFF or \.npy"):
+    with pytest.raises(
+        InputError, match=r"by paths, and an object of type ndarray was given; save pixels as PNG, TIFF or \.npy"
+    ):
         find_images([picture])
-    with pytest.raises(InputError, match="named by paths, and a ndarray was given"):
+    with pytest.raises(InputError, match="named by paths, and an object of type ndarray was given"):
         find_images(picture)
 
 

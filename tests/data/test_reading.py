@@ -213,7 +213,7 @@ def test_f063_a_header_that_promises_a_huge_image_allocates_nothing(odd: Path) -
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError, match=r"bomb_header\.png has 60000 x 60000 pixels"):
         read_image(odd / "bomb_header.png")
-    with pytest.raises(InputError, match="60000 x 60000 pixels, which 74 bytes cannot hold"):
+    with pytest.raises(InputError, match="states 60000 x 60000 pixels, which 74 bytes cannot hold"):
         read_image(odd / "bomb_header.png", Reading(max_pixels=10**10))
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kilobytes
 
@@ -304,6 +304,19 @@ def test_a_gif_of_ten_thousand_frames_is_refused_soon(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="has more than 5000 frames or pages"):
         read_image(tmp_path / "x.gif")
     assert time.perf_counter() - begun < 1
+
+
+@pytest.mark.parametrize(("kind", "place"), [("GIF", 6), ("BMP", 18)])
+def test_a_header_that_its_file_cannot_keep(tmp_path: Path, kind: str, place: int) -> None:
+    path = tmp_path / "x"
+    for side in (1, 40, 3000):  # of one colour, the smallest files that there are
+        Image.new("L", (side, side)).save(path, kind)
+        assert read_image(path).shape[:2] == (side, side)
+    content = bytearray(path.read_bytes()[:600])
+    content[place : place + 4] = struct.pack("<HH", 9000, 9000) if kind == "GIF" else struct.pack("<I", 9000)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"x states 9000 x .* pixels, which 600 bytes cannot hold; replace it"):
+        read_image(path)
 
 
 def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:

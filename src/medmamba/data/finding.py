@@ -81,7 +81,8 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, Path
     for given in paths:
         if not isinstance(given, str | os.PathLike):
             raise InputError(
-                f"images are named by paths, and a {type(given).__name__} was given; save pixels as PNG, TIFF or .npy"
+                f"images are named by paths, and an object of type {type(given).__name__} was given; "
+                "save pixels as PNG, TIFF or .npy"
             )
     return [(str(path), path) for given in paths for path in _expand(Path(given))]
 

@@ -39,7 +39,8 @@ from medmamba.errors import InputError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF")
 MOST_SCANS = 16  # of a progressive JPEG of as many pixels as are allowed; each scan visits all of them
-_MOST_DEFLATED = 1032  # bytes from one byte, by the format of DEFLATE
+# bytes of pixels from one byte of a file: by DEFLATE, by LZW (4096 from a code of 12 bits), by runs of 255
+_MOST_FROM_A_BYTE = {"PNG": 1032, "GIF": 2731, "BMP": 128}
 _BITS = {"I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}  # a pixel of a PNG, at least; of others 1
 _PHOTOMETRIC = 262  # TIFF tag
 _WHITE_IS_ZERO = 0
@@ -110,10 +111,11 @@ def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:
 
 def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> None:
     """Refuse a header that its file cannot keep, where Pillow would fill up with black, or take minutes."""
-    pixels = image.width * image.height
-    if image.format == "PNG":
+    pixels, kind = image.width * image.height, str(image.format)
+    if kind in _MOST_FROM_A_BYTE:
         size = os.fstat(file.fileno()).st_size
-        if pixels * _BITS.get(image.mode, 1) > 8 * _MOST_DEFLATED * size:
+        bits = _BITS.get(image.mode, 1) if kind == "PNG" else 8
+        if pixels * bits > 8 * _MOST_FROM_A_BYTE[kind] * size:
             raise InputError(
                 f"states {image.width} x {image.height} pixels, which {size} bytes cannot hold; replace it"
             )
