@@ -40,6 +40,7 @@ ONLY_IN = {
     "onnx": {"export"},
     "onnxscript": {"export"},
     "onnxruntime": {"predictor"},
+    "pydicom": {"data"},
 }
 # the command line's first import must stay light: no torch before a verb runs
 LIGHT = [

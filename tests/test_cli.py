@@ -96,6 +96,27 @@ def test_f058_predict_gives_a_row_an_image_and_codes_0_1_2(run, pictures, capsys
     assert main(["predict", str(run)]) == 2
 
 
+def test_f038_predict_takes_a_frame_and_a_limit(run, tmp_path, capsys):
+    pages = [Image.fromarray(np.full((40, 30), 60 * k, np.uint8)) for k in range(1, 4)]
+    path = tmp_path / "x.tif"
+    pages[0].save(path, save_all=True, append_images=pages[1:])
+    assert main(["predict", str(run), str(path), "--frame", "all"]) == 0
+    captured = capsys.readouterr()
+    names = [row["file"] for row in csv.DictReader(captured.out.splitlines())]
+    assert names == [f"{path}#1", f"{path}#2", f"{path}#3", str(path)]
+    assert f"{path} has 3 frames or pages: all are used" in captured.err
+    assert main(["predict", str(run), str(path), "--max-pixels", "1000"]) == 1
+    assert "30 x 40 pixels, more than 1000" in capsys.readouterr().out
+    assert main(["predict", str(run), str(path), "--frame", "none"]) == 2
+
+
+def test_f075_a_window_may_begin_with_a_minus(tmp_path, capsys):
+    options = [*TRAIN, "--window", "-650,1500", "--frame", "middle", "--max-pixels", "1000000"]
+    assert main(["train", "phantoms:60", "--out", str(tmp_path / "run"), *options]) == 0
+    reading = json.loads((tmp_path / "run" / "bundle.json").read_text())["preprocessing"]["reading"]
+    assert reading == {"window": "-650,1500", "frame": "middle", "max_pixels": 1_000_000}
+
+
 def test_predict_writes_a_file_or_json(run, pictures, tmp_path, capsys):
     assert main(["predict", str(run), str(pictures), "--out", str(tmp_path / "answers.csv")]) == 0
     assert capsys.readouterr().out == ""

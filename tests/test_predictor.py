@@ -3,6 +3,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ import medmamba
 from medmamba.bundle import Bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 from medmamba.predictor import Classifier
 from medmamba.tasks import Task
@@ -104,6 +106,84 @@ def test_an_unreadable_image_of_a_split_is_named(classifier: Classifier, tmp_pat
         classifier.scores(images)
 
 
+def test_f038_all_frames_are_a_row_each_and_one_of_their_mean(
+    classifier: Classifier, tmp_path: Path, pictures: list[Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    rng = np.random.default_rng(1)
+    pages = [Image.fromarray(rng.integers(0, 255, (20, 30), dtype=np.uint8)) for _ in range(5)]
+    cine, broken = tmp_path / "cine.tif", tmp_path / "broken.png"
+    pages[0].save(cine, save_all=True, append_images=pages[1:])
+    broken.write_bytes(b"no picture")
+    done: list[tuple[int, int]] = []
+    with caplog.at_level(logging.WARNING):
+        answers = classifier.predict(
+            [pictures[0], cine, broken], frame="all", batch_size=2, progress=lambda *now: done.append(now)
+        )
+    assert caplog.messages == [f"{cine} has 5 frames or pages: all are used"]
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    names = [str(pictures[0]), *(f"{cine}#{number}" for number in range(1, 6)), str(cine), str(broken)]
+    assert [answer.file for answer in answers] == names
+    for name in classifier.classes:
+        of_frames = [answer.probabilities[name] for answer in answers[1:6]]
+        assert answers[6].probabilities[name] == pytest.approx(np.mean(of_frames))
+    assert answers[6].label == max(classifier.classes, key=answers[6].probabilities.__getitem__)
+    assert "broken.png is not an image" in str(answers[7].error)
+    for frame, row in {"first": 1, "middle": 3, "5": 5}.items():
+        (answer,) = classifier.predict(cine, frame=frame)
+        assert answer.probabilities == pytest.approx(answers[row].probabilities, abs=1e-6)
+    (answer,) = classifier.predict(cine)
+    assert answer.probabilities == pytest.approx(answers[1].probabilities, abs=1e-6)
+
+
+def test_a_frame_that_cannot_be_read_spoils_its_file(classifier: Classifier, tmp_path: Path) -> None:
+    path = tmp_path / "x.tif"
+    Image.new("L", (8, 8)).save(path, save_all=True, append_images=[Image.new("L", (60, 60))] * 2)
+    (answer,) = classifier.predict(path, frame="all", max_pixels=100)
+    assert answer.file == str(path)
+    assert "60 x 60 pixels, more than 100" in str(answer.error)
+
+
+def test_f075_predict_reads_as_the_model_was_trained(tmp_path: Path) -> None:
+    units = np.linspace(-1400, 3000, 32 * 32, dtype=np.float32).reshape(32, 32)
+    Image.fromarray(units).save(tmp_path / "ct.tif")
+    answers = {}
+    for window in ("file", "-650,1500"):
+        shape = Preprocessing(height=32, width=32, reading=Reading(window=window))
+        classifier = medmamba.load(save(tmp_path / f"run{window}", replace(BUNDLE, preprocessing=shape)), device="cpu")
+        (answer,) = classifier.predict(tmp_path / "ct.tif")
+        low, high = (-1400, 3000) if window == "file" else (-1400, 100)
+        shown = np.rint(np.clip((units - low) / (high - low) * 255, 0, 255)).astype(np.uint8)
+        expected = classifier.probabilities(shape.pixels(shown)[None])[0]
+        assert list(answer.probabilities.values()) == pytest.approx(expected, abs=1e-6)
+        answers[window] = answer.probabilities["ant"]
+    assert abs(answers["file"] - answers["-650,1500"]) > 1e-3
+
+
+def test_f063_the_limit_of_pixels_can_be_given(classifier: Classifier, pictures: list[Path]) -> None:
+    (answer,) = classifier.predict(pictures[0], max_pixels=599)
+    assert "30 x 20 pixels, more than 599; shrink it, or raise --max-pixels" in str(answer.error)
+    assert classifier.predict(pictures[0], max_pixels=600)[0].error is None
+
+
+@pytest.mark.parametrize(
+    ("options", "words"), [({"frame": "last"}, "frame 'last'"), ({"max_pixels": 0}, "max pixels 0")]
+)
+def test_reading_that_is_not_possible_is_refused(
+    classifier: Classifier, pictures: list[Path], options: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(InputError, match=words):
+        classifier.predict(pictures, **options)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_f015_pixels_are_refused_in_one_sentence(classifier: Classifier, kind: type) -> None:
+    for given in (np.zeros((20, 30, 3), kind), [np.zeros((20, 30), kind)]):
+        with pytest.raises(
+            InputError, match="images are named by paths, and an object of type ndarray was given; save pixels as PNG"
+        ):
+            classifier.predict(given)
+
+
 def test_a_binary_model_answers_by_its_threshold(tmp_path: Path, pictures: list[Path]) -> None:
     for threshold, label in ((0.0, "bad"), (1.0, "good")):
         bundle = replace(BUNDLE, task=Task.BINARY, classes=("bad", "good"), positive=0, threshold=threshold)
@@ -145,7 +225,7 @@ def test_f005_auto_falls_back_to_the_cpu_when_mps_fails(
 def test_predicting_loads_nothing_of_training(tmp_path: Path, pictures: list[Path]) -> None:
     code = (
         "import sys, medmamba; medmamba.load(sys.argv[1], device='cpu').predict(sys.argv[2]);"
-        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'medmamba.training') if m in sys.modules])"
+        "print([m for m in ('lightning', 'sklearn', 'matplotlib', 'pydicom', 'medmamba.training') if m in sys.modules])"
     )
     command = [sys.executable, "-c", code, str(save(tmp_path / "run")), str(pictures[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

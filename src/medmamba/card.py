@@ -27,6 +27,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "task": bundle.task.value,
         "classes": ", ".join(bundle.classes),
         "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
+        "files": f"window {shape.reading.window}, frame {shape.reading.frame}",
         "data": str(data.get("name", UNKNOWN)),
         "data fingerprint": str(data.get("fingerprint", UNKNOWN)),
         "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,

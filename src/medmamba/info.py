@@ -11,7 +11,11 @@ from typing import Any
 Rows = list[tuple[str, ...]]
 
 PACKAGES = ("torch", "torchvision", "timm", "numba", "lightning", "numpy", "pillow")
-EXTRAS = {"train": ("lightning", "matplotlib"), "onnx": ("onnx", "onnxscript", "onnxruntime")}
+EXTRAS = {
+    "train": ("lightning", "matplotlib"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "dicom": ("pydicom", "pylibjpeg", "openjpeg", "libjpeg"),
+}
 
 # what the paper's tables print: parameters in millions at 6 or 1000 classes, multiply-adds in G at 224 x 224
 PAPER = {

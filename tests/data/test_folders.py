@@ -125,8 +125,8 @@ def test_a_fault_that_does_not_exist_cannot_be_allowed(make_folder: Make) -> Non
 
 def test_an_empty_class_folder_names_what_was_skipped(make_folder: Make) -> None:
     root = make_folder({"a": 3, "b": 0})
-    (root / "b/scan.dcm").write_bytes(b"x")
-    with pytest.raises(InputError, match=r"b holds no images .*\.dcm \(1\)"):
+    (root / "b/scan.nii").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"b holds no images .*\.nii \(1\)"):
         open_data(root)
 
 

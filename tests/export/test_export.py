@@ -23,6 +23,7 @@ from medmamba.bundle import Bundle
 from medmamba.cli import main
 from medmamba.data import open_data
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.data.settings import Reading
 from medmamba.errors import FailedError, InputError
 from medmamba.export import check, export, run
 from medmamba.export.check import extremes, probes
@@ -37,7 +38,7 @@ BUNDLE = Bundle(  # odd maps, 9 x 12 and 5 x 6
     model_args={"depths": [1, 1], "widths": [16, 32]},
     task=Task.MULTICLASS,
     classes=("zebra", "ant", "bee"),
-    preprocessing=Preprocessing(height=35, width=46),
+    preprocessing=Preprocessing(height=35, width=46, reading=Reading("lung", "middle", 10**6)),
     provenance={"command": "medmamba train /home/somebody/photos", "config": {"init": "/home/x"}, "seed": 3},
 )
 
@@ -124,6 +125,7 @@ def test_it_says_what_it_is(exported):
     for about in (record, metadata):
         assert about["bundle"]["classes"] == ["zebra", "ant", "bee"]
         assert about["bundle"]["preprocessing"]["height"] == 35
+        assert about["bundle"]["preprocessing"]["reading"] == {"window": "lung", "frame": "middle", "max_pixels": 10**6}
         assert about["bundle"]["provenance"] == {"seed": 3}  # without the command, which names paths
         assert about["opset"] == 18
         assert about["input"] == {"name": "pixels", "type": "uint8", "shape": ["batch", 3, 35, 46]}

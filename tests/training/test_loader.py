@@ -1,3 +1,4 @@
+import logging
 import pickle
 import tracemalloc
 from pathlib import Path
@@ -12,6 +13,7 @@ from medmamba.data import arrays
 from medmamba.data.dataset import ImageSet
 from medmamba.data.medmnist import open_npz
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 from medmamba.training import loader
 from medmamba.training.loader import Images, make_loader
@@ -95,6 +97,20 @@ def test_images_that_do_not_fit_into_memory_are_read_again_and_are_the_same(monk
     assert kept.cache is not None
     assert read.cache is None
     assert all(torch.equal(kept[(0, i)][0], read[(0, i)][0]) for i in range(6))
+
+
+@pytest.mark.parametrize("memory", [100, 10**9])
+def test_f038_files_are_read_as_the_model_says_and_their_frame_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, memory: int
+) -> None:
+    monkeypatch.setattr(loader, "MEMORY", memory)
+    pages = [Image.new("L", (8, 8), 40 * k) for k in range(1, 4)]
+    pages[0].save(tmp_path / "x.tif", save_all=True, append_images=pages[1:])
+    shape = Preprocessing(height=16, width=16, reading=Reading(frame="3"))
+    with caplog.at_level(logging.WARNING):
+        images = Images(ImageSet(("x.tif",), np.array([0]), files=(tmp_path / "x.tif",)), shape)
+        assert all(images[(epoch, 0)][0].unique().tolist() == [120] for epoch in range(3))
+    assert caplog.messages == [f"{tmp_path / 'x.tif'} has 3 frames or pages: frame 3 is used"]
 
 
 @pytest.mark.parametrize("memory", [100, 10**9])

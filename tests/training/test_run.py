@@ -17,6 +17,7 @@ from torch import Tensor
 import medmamba
 from medmamba.bundle import load_bundle, read_weights
 from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 from medmamba.tasks import Task
 from medmamba.training import TrainConfig, TrainingError, fit, resume
@@ -122,6 +123,8 @@ def test_f008_a_backend_that_does_not_exist_is_refused_before_data_is_read(tmp_p
         ({"precision": "16-mixed"}, "16-mixed needs a CUDA device"),
         ({"recipe": "quik"}, "did you mean 'quick'"),
         ({"batch_size": 3, "devices": 2}, "batch size 3 is too small for 2 processes"),
+        ({"frame": "all"}, "one frame a file, not on all"),
+        ({"window": "lungs"}, "did you mean 'lung'"),
     ],
 )
 def test_what_is_impossible_is_refused_before_data_is_read(
@@ -194,6 +197,11 @@ def test_multi_label_data_trains(short_fit: Fit) -> None:
     data = make_data(classes=3, task=Task.MULTILABEL, splits=splits)
     run = short_fit(data=data)
     assert medmamba.load(run, device="cpu").scores(split(4, 2)).shape == (4, 3)
+
+
+def test_f075_how_files_are_read_is_kept_with_the_model(short_fit: Fit) -> None:
+    run = short_fit(window="-650,1500", frame="middle", max_pixels=10**6)
+    assert load_bundle(run).preprocessing.reading == Reading("-650,1500", "middle", 10**6)
 
 
 def test_f017_height_and_width_keep_their_order(short_fit: Fit, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -93,9 +93,9 @@ def test_f029_images_in_memory_are_decoded_once_and_others_in_every_epoch(
     reads: list[Path] = []
     read = dataset.read_image
 
-    def count(path: Path) -> np.ndarray:
+    def count(path: Path, *arguments: object, **options: object) -> np.ndarray:
         reads.append(path)
-        return read(path)
+        return read(path, *arguments, **options)
 
     monkeypatch.setattr(dataset, "read_image", count)
     monkeypatch.setattr(loader, "MEMORY", memory)

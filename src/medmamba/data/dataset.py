@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from medmamba.data.arrays import Joined, Pixels
-from medmamba.data.reading import read_image
+from medmamba.data.reading import DEFAULT, read_image
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
 
@@ -56,8 +57,13 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.names)
 
-    def read(self, index: int) -> np.ndarray:
+    def read(self, index: int, reading: Reading = DEFAULT, *, tell: bool = True) -> np.ndarray:
         """Pixels of one image, uint8, (h, w) if grey or (h, w, 3) if RGB.
+
+        Args:
+            index: Its place in the order.
+            reading: How files are read; an array is pixels already.
+            tell: As for `medmamba.data.read_image`.
 
         Raises:
             InputError: The file cannot be read; the message names it.
@@ -65,7 +71,7 @@ class ImageSet:
         if self.array is not None:
             return np.asarray(self.array[index])
         assert self.files is not None
-        return read_image(self.files[index])
+        return read_image(self.files[index], reading, tell=tell)
 
 
 @dataclass(frozen=True, eq=False)

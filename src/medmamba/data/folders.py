@@ -8,8 +8,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from medmamba.data.faults import settle_fault
+from medmamba.data.finding import is_litter, skipped_sentence, walk_images
 from medmamba.data.listing import Listing, few
-from medmamba.data.reading import is_litter, skipped_sentence, walk_images
 from medmamba.data.splits import split_word
 from medmamba.errors import InputError
 

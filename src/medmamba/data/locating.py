@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 
+from medmamba.data.finding import EXTENSIONS, is_litter, walk_images
 from medmamba.data.listing import few
-from medmamba.data.reading import EXTENSIONS, is_litter, walk_images
 from medmamba.errors import InputError
 
 Names = dict[str, list[Path]]

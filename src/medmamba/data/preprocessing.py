@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from PIL import Image
 
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Preprocessing:
             with 0, the image in the centre.
         mean: Subtracted from pixels in 0 to 1.
         std: Then divided by; more than 0.
+        reading: How files are read, before all of it.
     """
 
     height: int
@@ -40,6 +42,7 @@ class Preprocessing:
     fit: str = "squash"
     mean: float = 0.5
     std: float = 0.5
+    reading: Reading = field(default_factory=Reading)
 
     def __post_init__(self) -> None:
         for name in ("height", "width"):
@@ -52,6 +55,8 @@ class Preprocessing:
             raise InputError(f"fit {self.fit!r} is unknown; choose {' or '.join(FITS)}{suggest(str(self.fit), FITS)}")
         if not (math.isfinite(self.mean) and math.isfinite(self.std) and self.std > 0):
             raise InputError(f"mean {self.mean!r} and std {self.std!r} must be finite, and std more than 0")
+        if self.reading.frame == "all":
+            raise InputError("a model is trained and evaluated on one frame a file, not on all; choose first or middle")
 
     def pixels(self, image: np.ndarray) -> np.ndarray:
         """Resize one image: uint8, (h, w) or (h, w, 3) -> uint8 (channels, height, width).
@@ -97,7 +102,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:
-        """The inverse of `to_dict`.
+        """The inverse of `to_dict`. Settings of before there were those of reading are read with their defaults.
 
         Raises:
             InputError: A setting is unknown, missing or impossible.
@@ -107,4 +112,4 @@ class Preprocessing:
             raise InputError(f"unknown preprocessing settings {', '.join(unknown)}; a newer version may have made them")
         if missing := sorted({"height", "width"} - set(settings)):
             raise InputError(f"preprocessing lacks {' and '.join(missing)}; expected height and width in pixels")
-        return cls(**settings)
+        return cls(**{**settings, "reading": Reading.from_dict(settings.get("reading", {}))})

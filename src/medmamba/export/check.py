@@ -102,7 +102,7 @@ def probes(shape: Preprocessing, images: ImageSet, number: int) -> np.ndarray:
         InputError: An image cannot be read.
     """
     rows = np.unique(np.linspace(0, len(images) - 1, min(number, len(images))).round().astype(int))
-    return np.stack([*(shape.pixels(images.read(int(row))) for row in rows), *extremes(shape)])
+    return np.stack([*(shape.pixels(images.read(int(row), shape.reading)) for row in rows), *extremes(shape)])
 
 
 def extremes(shape: Preprocessing) -> list[np.ndarray]:

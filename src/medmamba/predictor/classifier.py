@@ -6,7 +6,9 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,7 +16,9 @@ import numpy as np
 
 from medmamba.bundle import Bundle
 from medmamba.data.dataset import ImageSet
-from medmamba.data.reading import find_images, read_image
+from medmamba.data.finding import find_images
+from medmamba.data.reading import read_frames, read_image
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 from medmamba.tasks import Task, decide
 
@@ -28,7 +32,7 @@ class Prediction:
     """The answer for one image.
 
     Attributes:
-        file: The image as it was named.
+        file: The image as it was named; behind it `#1`, `#2`, ... where frames were asked for one by one.
         label: The class; for multi-label the labels found, joined by `|`; None if the image could not be read.
         probabilities: Of every class, 0 to 1; empty if the image could not be read.
         error: Why it could not be read, or None.
@@ -70,6 +74,8 @@ class Classifier(ABC):
         images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
         *,
         batch_size: int = 32,
+        frame: str | None = None,
+        max_pixels: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> list[Prediction]:
         """Classify images.
@@ -77,24 +83,35 @@ class Classifier(ABC):
         Args:
             images: Files, folders, glob patterns or list files; see `medmamba.data.find_images`.
             batch_size: Images that go through the model at once; it changes speed and memory, not the answers.
-            progress: Called with (images done, images in all) after each batch.
+            frame: Of files with several, in place of what the model was trained with: `first`, `middle`, a number from
+                1, or `all`.
+            max_pixels: The limit of one frame, in place of what the model was trained with.
+            progress: Called with (files done, files in all) after each batch.
 
         Returns:
-            One prediction an image, in the order given, also for those that cannot be read.
+            One prediction a file, in the order given, also for those that cannot be read. With `all` a file of several
+            frames has one for each and then its own: the mean of their probabilities.
 
         Raises:
-            InputError: A folder or list holds no image, or the batch size is none.
+            InputError: A folder or list holds no image, something else than paths was given, or an option is none.
         """
         _check_batch_size(batch_size)
+        reading = self._reading(frame, max_pixels)
         if isinstance(images, str | os.PathLike):
             images = [images]
         found = find_images(images)
         with ThreadPoolExecutor(_READERS) as pool:
             answers: list[Prediction] = []
-            for batch in _batches(found, batch_size):
-                answers += self._answer(batch, list(pool.map(self._try, [path for _, path in batch])))
+            done = 0
+            for batch in _batches(found, 1 if reading.frame == "all" else batch_size):
+                if reading.frame == "all":
+                    answers += self._answer_frames(*batch[0], reading, batch_size)
+                else:
+                    read = list(pool.map(lambda item: self._try(item[1], reading), batch))
+                    answers += self._answer([name for name, _ in batch], read)
+                done += len(batch)
                 if progress is not None:
-                    progress(len(answers), len(found))
+                    progress(done, len(found))
         return answers
 
     def scores(
@@ -112,30 +129,56 @@ class Classifier(ABC):
         """
         _check_batch_size(batch_size)
         scores = np.empty((len(images), len(self.classes)))
-        pixels = self.bundle.preprocessing.pixels
+        shape = self.bundle.preprocessing
         with ThreadPoolExecutor(_READERS) as pool:
             for rows in _batches(range(len(images)), batch_size):
-                stack = np.stack(list(pool.map(lambda row: pixels(images.read(row)), rows)))
+                stack = np.stack(list(pool.map(lambda row: shape.pixels(images.read(row, shape.reading)), rows)))
                 scores[rows] = self.probabilities(stack)
                 if progress is not None:
                     progress(rows[-1] + 1, len(images))
         return scores
 
-    def _try(self, path: Path) -> np.ndarray | str:
+    def _reading(self, frame: str | None, max_pixels: int | None) -> Reading:
+        given = {"frame": frame, "max_pixels": max_pixels}
+        changes: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(self.bundle.preprocessing.reading, **changes)
+
+    def _try(self, path: Path, reading: Reading) -> np.ndarray | str:
         """uint8 pixels (c, h, w), or why there are none."""
         try:
-            return self.bundle.preprocessing.pixels(read_image(path))
+            return self.bundle.preprocessing.pixels(read_image(path, reading))
         except (InputError, OSError) as reason:
             return str(reason)
 
-    def _answer(self, batch: Sequence[tuple[str, Path]], read: list[np.ndarray | str]) -> list[Prediction]:
+    def _answer(self, names: Sequence[str], read: list[np.ndarray | str]) -> list[Prediction]:
         good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
-        answers = [Prediction(name, None, error=str(reason)) for (name, _), reason in zip(batch, read, strict=True)]
+        answers = [Prediction(name, None, error=str(reason)) for name, reason in zip(names, read, strict=True)]
         if good:
             scores = self.probabilities(np.stack([read[row] for row in good]))
-            for row, label, of_class in zip(good, self._labels(scores), scores.tolist(), strict=True):
-                answers[row] = Prediction(batch[row][0], label, dict(zip(self.classes, of_class, strict=True)))
+            for row, answer in zip(good, self._predictions([names[row] for row in good], scores), strict=True):
+                answers[row] = answer
         return answers
+
+    def _answer_frames(self, name: str, path: Path, reading: Reading, batch_size: int) -> list[Prediction]:
+        """Of every frame, and then of the file; of the file alone if it has one frame or one cannot be read."""
+        scores = np.empty((0, len(self.classes)))
+        try:
+            with closing(read_frames(path, reading)) as frames:
+                pixels = map(self.bundle.preprocessing.pixels, frames)
+                while batch := list(islice(pixels, batch_size)):
+                    scores = np.concatenate([scores, self.probabilities(np.stack(batch))])
+        except (InputError, OSError) as reason:
+            return [Prediction(name, None, error=str(reason))]
+        whole = self._predictions([name], scores.mean(axis=0, keepdims=True))
+        if len(scores) == 1:
+            return whole
+        return self._predictions([f"{name}#{number}" for number in range(1, len(scores) + 1)], scores) + whole
+
+    def _predictions(self, names: Sequence[str], scores: np.ndarray) -> list[Prediction]:
+        return [
+            Prediction(name, label, dict(zip(self.classes, of_class, strict=True)))
+            for name, label, of_class in zip(names, self._labels(scores), scores.tolist(), strict=True)
+        ]
 
     def _labels(self, scores: np.ndarray) -> list[str]:
         bundle = self.bundle

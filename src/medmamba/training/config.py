@@ -27,6 +27,10 @@ class TrainConfig:
         image_size: Height and width in pixels that images are resized to.
         channels: 3 (RGB) or 1 (grey).
         fit: `squash` to the size, or `letterbox` to keep the aspect ratio.
+        window: Of images with more than 8 bits: `file` for the file's own window, else by range; CENTER,WIDTH, as
+            -650,1500; or a preset, as lung, bone, brain or soft-tissue. Stored with the model.
+        frame: Of a file with several frames or pages: `first`, `middle`, or a number from 1. Stored with the model.
+        max_pixels: A file with more in one frame is refused before it is decoded.
         epochs: Passes over the training images; None for the recipe's.
         batch_size: Images a step, over all processes together; None for the recipe's.
         lr: Peak learning rate; None for the recipe's.
@@ -52,6 +56,9 @@ class TrainConfig:
     image_size: tuple[int, int] = (224, 224)
     channels: int = 3
     fit: str = "squash"
+    window: str = "file"
+    frame: str = "first"
+    max_pixels: int = 178_956_970
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None

@@ -113,12 +113,16 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
         if self.cache is not None:
             pixels = self.cache[index]
         else:
-            assert self.source is not None
-            pixels = torch.from_numpy(self.preprocessing.pixels(self.source.read(index)))
+            pixels = torch.from_numpy(self._read_again(index))
         if self._change is not None:
             with seeded(seed_for(AUGMENT, self.seed, epoch, index)):
                 pixels = self._change(pixels)
         return pixels, self.targets[index], index
+
+    def _read_again(self, index: int) -> np.ndarray:
+        assert self.source is not None
+        shape = self.preprocessing
+        return shape.pixels(self.source.read(index, shape.reading, tell=False))  # told when all were read once
 
 
 def _shape(images: ImageSet, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
@@ -154,7 +158,7 @@ def _read_all(images: ImageSet, preprocessing: Preprocessing, home: torch.device
     pixels = None if home is None else _space(_shape(images, preprocessing), home)
 
     def read(index: int) -> np.ndarray | None:
-        image = images.read(index)
+        image = images.read(index, preprocessing.reading)
         return None if pixels is None else preprocessing.pixels(image)
 
     console = Console(stderr=True)

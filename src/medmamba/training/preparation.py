@@ -13,6 +13,7 @@ from torch import nn
 from medmamba.bundle import Bundle
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.data.settings import Reading
 from medmamba.device import settle
 from medmamba.errors import InputError
 from medmamba.network import MedMamba, mend_inductor
@@ -57,7 +58,13 @@ def describe_model(data: Dataset, config: TrainConfig) -> Bundle:
         task=data.task,
         classes=tuple(data.classes),
         positive=data.positive,
-        preprocessing=Preprocessing(height=height, width=width, channels=config.channels, fit=config.fit),
+        preprocessing=Preprocessing(
+            height=height,
+            width=width,
+            channels=config.channels,
+            fit=config.fit,
+            reading=Reading(config.window, config.frame, config.max_pixels),
+        ),
     )
 
 

@@ -87,6 +87,11 @@ class Predict:
     """Files, folders (searched through), glob patterns, or .txt lists of paths."""
     out: Path | None = None
     """Write the CSV here instead of to standard output."""
+    frame: str | None = None
+    """Of files with several frames or pages: first, middle, a number from 1, or all for a row a frame and one of their
+    mean; by default what the model was trained with."""
+    max_pixels: int | None = None
+    """Refuse files with more pixels in one frame; by default what the model was trained with."""
     batch_size: int = 32
     """Images at once; changes speed and memory, not the answers."""
     device: str = "auto"
@@ -101,7 +106,13 @@ class Predict:
             raise InputError("no images were named; give files, folders or patterns after the model's folder")
         classifier = load(self.model, device=self.device)
         with progress_bar("predicting") as progress:
-            answers = classifier.predict(self.images, batch_size=self.batch_size, progress=progress)
+            answers = classifier.predict(
+                self.images,
+                batch_size=self.batch_size,
+                frame=self.frame,
+                max_pixels=self.max_pixels,
+                progress=progress,
+            )
         text = as_json(answers) if self.json else as_csv(answers, classifier.classes)
         if self.out is None:
             sys.stdout.write(printable(text) if sys.stdout.isatty() else text)

@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from pathlib import Path
 
 from medmamba.data.catalogue import Row
+from medmamba.data.finding import walk_images
 from medmamba.data.listing import few
 from medmamba.data.prepare.found import Entry, Found, note_skipped
-from medmamba.data.reading import walk_images
 from medmamba.errors import InputError
 
 

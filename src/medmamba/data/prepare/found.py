@@ -8,8 +8,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medmamba.data.finding import is_litter, skipped_sentence, walk_images
 from medmamba.data.listing import few
-from medmamba.data.reading import is_litter, skipped_sentence, walk_images
 from medmamba.errors import InputError
 
 
