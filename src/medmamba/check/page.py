@@ -106,7 +106,7 @@ def _picture(report: Report, split: str, row: int) -> str:
     """The image, small, as a data address."""
     assert report.seen is not None
     try:
-        image = Image.fromarray(report.seen[0].split(split).read(row))
+        image = Image.fromarray(report.seen[0].split(split).read(row, tell=False))
     except (InputError, OSError):  # gone since it was looked at
         image = Image.new("L", (HEIGHT, HEIGHT))
     scale = HEIGHT / image.height

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from medmamba.data.dataset import Dataset, ImageSet
+from medmamba.data.reading import kind_of
 from medmamba.errors import InputError
 
 THUMB = 32  # height and width of the thumbnails, pixels
@@ -29,7 +30,7 @@ class Look:
         digest: Of shape and pixels: equal for pixel-equal images, grey or RGB with equal channels.
         thumb: Grey, uint8 (32, 32).
         size: Height and width in pixels.
-        kind: Format, colours and bits, as `PNG grey 8 bit`.
+        kind: As `medmamba.data.reading.kind_of` tells it.
         file_size: In bytes; 0 for an image in an array.
         mean: Grey level, 0 to 255.
         spread: Standard deviation of the grey levels.
@@ -115,10 +116,9 @@ def _look_at_all(opened: Mapping[str, ImageSet], places: list[tuple[str, int]]) 
     def one(place: tuple[str, int]) -> Look | str:
         images, row = opened[place[0]], place[1]
         try:
-            pixels = images.read(row)
+            return look(images.read(row, tell=False), None if images.files is None else images.files[row])
         except (InputError, OSError) as reason:
             return str(reason)
-        return look(pixels, None if images.files is None else images.files[row])
 
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         step = 4096  # so that waiting answers do not pile up
@@ -137,7 +137,7 @@ def look(pixels: np.ndarray, file: Path | None = None) -> Look:
         digest=digest.digest(),
         thumb=np.array(thumb),
         size=grey.shape,
-        kind=("array grey 8 bit" if pixels.ndim == 2 else "array RGB 8 bit") if file is None else kind_of(file),
+        kind=("array L" if pixels.ndim == 2 else "array RGB") if file is None else kind_of(file),
         file_size=0 if file is None else file.stat().st_size,
         mean=float(grey.mean()),
         spread=float(grey.std()),
@@ -162,9 +162,3 @@ def border_features(grey: np.ndarray) -> np.ndarray:
         for part in parts
     ]
     return np.array(figures, dtype=np.float32).ravel()
-
-
-def kind_of(file: Path) -> str:
-    """Format and mode of a file that could be read, as `PNG L`, by its header."""
-    with Image.open(file) as image:
-        return f"{image.format} {image.mode}"

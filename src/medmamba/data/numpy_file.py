@@ -51,4 +51,4 @@ def open_array(file: BinaryIO, reading: Reading) -> Frames:
             return np.array(values, order="C")
         return scale(values, reading.stated_window)
 
-    return Frames(1, read)
+    return Frames(1, f"NumPy {dtype}", read)

@@ -22,6 +22,9 @@ _here = threading.local()
 class _Here:
     """In the place of a pattern for texts: matches any text in a thread that is inside `quiet`, else none."""
 
+    pattern = "(?!)"  # for who copies filters to other threads or processes, as joblib does: matches nothing there
+    flags = 0
+
     def match(self, _: str) -> bool:
         return getattr(_here, "quiet", False)
 

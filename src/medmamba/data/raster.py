@@ -94,7 +94,7 @@ def open_raster(file: BinaryIO, head: bytes, reading: Reading) -> Frames:
         inverted = isinstance(image, _Tiff) and image.tag_v2.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
         return _pixels(ImageOps.exif_transpose(image), reading, inverted=inverted)
 
-    return Frames(_frames(image, file), read)
+    return Frames(_frames(image, file), f"{image.format} {image.mode}", read)
 
 
 def _frames(image: ImageFile.ImageFile, file: BinaryIO) -> int:

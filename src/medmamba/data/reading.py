@@ -86,6 +86,20 @@ def read_frames(
             yield image
 
 
+def kind_of(path: str | os.PathLike[str], reading: Reading = DEFAULT) -> str:
+    """Format, colours and bits of a file by its header, as `PNG L` or `DICOM MONOCHROME2 12 bit`.
+
+    Raises:
+        InputError: As `read_image`.
+    """
+    path = Path(path)
+    with _named(path), path.open("rb") as file, quiet():
+        head = file.read(_HEAD)
+        file.seek(0)
+        frames = _open(path, file, head, reading)
+    return frames.kind if frames.count == 1 else f"{frames.kind} of several frames"
+
+
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
     """Turn whatever a damaged file makes decoders raise into one sentence that names it."""

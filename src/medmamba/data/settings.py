@@ -85,9 +85,11 @@ class Frames:
 
     Attributes:
         count: Frames or pages that it says it has, from 1.
+        kind: Format, colours and bits, as `PNG L` or `DICOM MONOCHROME2 12 bit`.
         read: One of them, from 0: uint8, (h, w) if grey or (h, w, 3) if RGB. An `InputError` of it is the end of a
             sentence about the file; a damaged file raises anything.
     """
 
     count: int
+    kind: str
     read: Callable[[int], np.ndarray]

@@ -59,7 +59,7 @@ def open_dicom(file: BinaryIO, reading: Reading) -> Frames:
                 return _painted(samples, elements.top, elements)
             return _upper_bits(samples, image.stored)
 
-    return Frames(image.frames, read)
+    return Frames(image.frames, f"DICOM {image.photometric} {image.stored} bit", read)
 
 
 @contextmanager
