@@ -128,8 +128,8 @@ def _train(
         check_same(folder, state["identity"], identity)
     else:
         before = seen_before(config.init)
-        about["allowed"] = check_start(data, about["fingerprint"], before, allow)
-        about |= lineage(data, about["fingerprint"], before)
+        about["allowed"] = check_start(data, before, allow)
+        about |= lineage(data, before)
     done = len(state["history"]) if state else 0
     recorded = may_be_recorded(net, plan, device)
     left = recipe.epochs - done
