@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -79,7 +79,9 @@ def seen_by(provenance: Mapping[str, Any]) -> tuple[Seen, ...]:
     """What a bundle's provenance says that its model has seen, earliest first."""
     data = provenance.get("data") or {}
     if "seen" in data:
-        return tuple(Seen(**{**entry, "sources": tuple(entry["sources"])}) for entry in data["seen"])
+        known = [entry.name for entry in fields(Seen)]
+        kept = [{name: each[name] for name in known if name in each} for each in data["seen"]]
+        return tuple(Seen(**{**each, "sources": tuple(each["sources"])}) for each in kept)
     if "name" not in data:
         return ()
     cut = "made here" in str(data.get("splits", ""))
