@@ -1,14 +1,18 @@
 """Whether a model may have seen images already, under another data set's name.
 
 A data set comes from collections (`catalogue.collections`), which are recognised by names. Two data sets that share one
-may share images, unless they are one and the same with the same splits, which their fingerprints tell.
+may share images, unless they are one and the same with the same splits, which `content` tells.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
+
+import numpy as np
 
 from medmamba.data.catalogue import recognise
 from medmamba.data.dataset import Dataset
@@ -26,12 +30,44 @@ class Seen:
         fingerprint: As `Dataset.fingerprint` gives it; None where it was not recorded.
         sources: Collections that its images come from.
         cut: Whether its splits were made by us.
+        content: As `content` gives it; None where it was not recorded.
     """
 
     name: str
     fingerprint: str | None
     sources: tuple[str, ...]
     cut: bool = False
+    content: str | None = None
+
+    def is_same(self, data: Dataset) -> bool:
+        """Whether it has the training and validation images of a data set, and so none of its test images."""
+        return self.fingerprint == data.fingerprint() or self.content == content(data)
+
+
+def content(data: Dataset) -> str:
+    """SHA-256 of the classes, and of the names and targets of train and val, in whatever order they come.
+
+    Names of files are taken from the folder that holds all of them, so that a folder and a table of it are the same:
+    the one that a run wrote, say. The test split is not opened.
+    """
+    opened = {name: data.split(name) for name in ("train", "val") if name in data.splits}
+    paths = {name: [os.path.abspath(file) for file in images.files or ()] for name, images in opened.items()}
+    start = len(_folder_of_all({os.path.dirname(path) for each in paths.values() for path in each}))
+    digest = hashlib.sha256("\0".join(data.classes).encode())
+    for name, images in opened.items():
+        names = [path[start:].replace(os.sep, "/") for path in paths[name]] or list(images.names)
+        order = sorted(range(len(names)), key=names.__getitem__)
+        digest.update("\0".join(("", name, *(names[row] for row in order))).encode())
+        digest.update(np.ascontiguousarray(images.targets[order], dtype="<i8").tobytes())
+    return digest.hexdigest()
+
+
+def _folder_of_all(folders: Collection[str]) -> str:
+    """The folder above several ones, with a separator at its end; an empty string where there is none."""
+    try:
+        return os.path.join(os.path.commonpath(folders), "")
+    except ValueError:  # no folder at all, or some on other drives
+        return ""
 
 
 def sources_of(data: Dataset) -> tuple[str, ...]:
@@ -43,25 +79,26 @@ def seen_by(provenance: Mapping[str, Any]) -> tuple[Seen, ...]:
     """What a bundle's provenance says that its model has seen, earliest first."""
     data = provenance.get("data") or {}
     if "seen" in data:
-        return tuple(Seen(**{**entry, "sources": tuple(entry["sources"])}) for entry in data["seen"])
+        known = [entry.name for entry in fields(Seen)]
+        kept = [{name: each[name] for name in known if name in each} for each in data["seen"]]
+        return tuple(Seen(**{**each, "sources": tuple(each["sources"])}) for each in kept)
     if "name" not in data:
         return ()
     cut = "made here" in str(data.get("splits", ""))
     return (Seen(str(data["name"]), data.get("fingerprint"), recognise(str(data["name"])), cut),)
 
 
-def lineage(data: Dataset, fingerprint: str, before: Sequence[Seen]) -> dict[str, Any]:
+def lineage(data: Dataset, before: Sequence[Seen]) -> dict[str, Any]:
     """What a bundle's provenance keeps of all data that its model has seen.
 
     Args:
         data: What it is trained on.
-        fingerprint: Of the data.
         before: What the model that it starts from has seen.
 
     Returns:
         `seen`, a list with an object a data set; and `sources`, the collections of all of them.
     """
-    own = Seen(data.name, fingerprint, sources_of(data), bool(data.made_splits))
+    own = Seen(data.name, data.fingerprint(), sources_of(data), bool(data.made_splits), content(data))
     seen = [*(each for each in before if each != own), own]
     return {
         "sources": sorted({source for each in seen for source in each.sources}),
@@ -69,14 +106,13 @@ def lineage(data: Dataset, fingerprint: str, before: Sequence[Seen]) -> dict[str
     }
 
 
-def check_start(data: Dataset, fingerprint: str, before: Sequence[Seen], allowed: Collection[str]) -> list[str]:
+def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str]) -> list[str]:
     """Refuse to go on training a model that may have seen the test images of its new data.
 
     A data set of the same name whose splits were cut otherwise is refused too, whether the catalogue knows it or not.
 
     Args:
         data: The new data.
-        fingerprint: Of the new data.
         before: What the model has seen.
         allowed: Names of the faults that are allowed.
 
@@ -88,10 +124,9 @@ def check_start(data: Dataset, fingerprint: str, before: Sequence[Seen], allowed
     """
     told = []
     for each in before:
-        if each.fingerprint == fingerprint:
-            continue
         shared = _shared(data, each)
-        if shared or (each.name == data.name and each.cut and data.made_splits):
+        cut_again = each.name == data.name and each.cut and bool(data.made_splits)
+        if (shared or cut_again) and not each.is_same(data):
             advice = "start from a model of other images, or of this data with these splits"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the start") + advice, allowed))
     return told
@@ -114,7 +149,7 @@ def check_unseen(data: Dataset, provenance: Mapping[str, Any], allowed: Collecti
     told = []
     for each in seen_by(provenance):
         shared = _shared(data, each)
-        if shared and each.fingerprint != data.fingerprint():
+        if shared and not each.is_same(data):
             advice = "evaluate it on other data, or on that data with the same splits"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the model") + advice, allowed))
     return told

@@ -140,8 +140,8 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     else:
         before = seen_before(config.init)
         about["allowed"] += settle_leaks(splits["train"], splits["val"], allow)
-        about["allowed"] += check_start(data, about["fingerprint"], before, allow)
-        about |= lineage(data, about["fingerprint"], before)
+        about["allowed"] += check_start(data, before, allow)
+        about |= lineage(data, before)
     done = len(state["history"]) if state else 0
     recorded = may_be_recorded(net, plan, device)
     left = recipe.epochs - done
