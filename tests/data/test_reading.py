@@ -319,6 +319,31 @@ def test_a_header_that_its_file_cannot_keep(tmp_path: Path, kind: str, place: in
         read_image(path)
 
 
+def test_a_tiff_whose_rows_have_no_strips(tmp_path: Path) -> None:
+    for pixels in (UNTIL.astype(np.uint8), UNTIL.astype(np.uint16)):
+        Image.fromarray(pixels).save(tmp_path / "x.tif")
+        content = (tmp_path / "x.tif").read_bytes()
+        entry = (
+            content.index(struct.pack("<HH", 257, 4))
+            if struct.pack("<HH", 257, 4) in content
+            else content.index(struct.pack("<HH", 257, 3))
+        )
+        taller = content[: entry + 8] + struct.pack("<I", 300) + content[entry + 12 :]
+        (tmp_path / "x.tif").write_bytes(taller)
+        with pytest.raises(InputError, match=r"x\.tif is a TIFF whose strips or tiles do not cover it"):
+            read_image(tmp_path / "x.tif")
+
+
+def test_a_webp_larger_than_there_are(tmp_path: Path) -> None:
+    pages = [Image.new("RGB", (6, 4), (60 * k, 0, 0)) for k in range(1, 4)]
+    pages[0].save(tmp_path / "x.webp", save_all=True, append_images=pages[1:], lossless=True)
+    content = (tmp_path / "x.webp").read_bytes()
+    assert content[12:16] == b"VP8X"
+    (tmp_path / "x.webp").write_bytes(content[:24] + struct.pack("<I", 40_000)[:3] + content[27:])
+    with pytest.raises(InputError, match="states 40001 x 4 pixels, more than WebP can hold"):
+        read_image(tmp_path / "x.webp")
+
+
 def test_a_file_of_gigabytes_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.webp").open("wb") as file:
         file.write(b"RIFF\xff\xff\xff\xffWEBPVP8 ")

@@ -42,14 +42,18 @@ MOST_SCANS = 16  # of a progressive JPEG of as many pixels as are allowed; each 
 # bytes of pixels from one byte of a file: by DEFLATE, by LZW (4096 from a code of 12 bits), by runs of 255
 _MOST_FROM_A_BYTE = {"PNG": 1032, "GIF": 2731, "BMP": 128}
 _BITS = {"I;16": 16, "LA": 16, "RGB": 24, "RGBA": 32}  # a pixel of a PNG, at least; of others 1
+_MOST_WEBP = 16383  # pixels of a side
 _PHOTOMETRIC = 262  # TIFF tag
 _WHITE_IS_ZERO = 0
 
 
 class _Tiff(TiffImagePlugin.TiffImageFile):
-    """Leaves the limit of pixels to us, who know of a raised one."""
+    """Leaves the limit of pixels to us, who know of a raised one, and has no rows without a strip."""
 
     def load_prepare(self) -> None:
+        reached = [max(ends) for ends in zip(*(tile.extents[2:] for tile in self.tile if tile.extents), strict=True)]
+        if any(end < side for end, side in zip(reached, self._tile_size, strict=True)):  # Pillow leaves the rest black
+            raise InputError("is a TIFF whose strips or tiles do not cover it; replace it")
         if self._im is None:
             self.im = Image.core.new(self.mode, self._tile_size)
         super().load_prepare()
@@ -119,6 +123,8 @@ def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> Non
             raise InputError(
                 f"states {image.width} x {image.height} pixels, which {size} bytes cannot hold; replace it"
             )
+    elif kind == "WEBP" and max(image.size) > _MOST_WEBP:
+        raise InputError(f"states {image.width} x {image.height} pixels, more than WebP can hold; replace it")
     elif "progressive" in image.info:
         place = file.tell()
         file.seek(0)
@@ -138,12 +144,15 @@ def _pixels(image: Image.Image, reading: Reading, *, inverted: bool) -> np.ndarr
     if image.mode.startswith("I") or image.mode == "F":
         return scale(np.asarray(image), reading.stated_window, inverted=inverted)  # Pillow inverts 8 bits alone
     if image.has_transparency_data:
-        grey = image.mode in ("L", "LA", "La", "1")
-        black = Image.new("RGBA", image.size, (0, 0, 0, 255))
-        image = Image.alpha_composite(black, _with_alpha(image)).convert("L" if grey else "RGB")
+        image = _on_black(image)
     image = image.convert("L" if image.mode in ("1", "L") else "RGB")
     return np.array(image)
 
 
-def _with_alpha(image: Image.Image) -> Image.Image:
-    return (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+def _on_black(image: Image.Image) -> Image.Image:
+    """Without transparency: each colour times alpha, rounded."""
+    grey = image.mode in ("1", "L", "LA", "La")
+    image = image.convert("LA" if grey else "RGBA")
+    black = Image.new("L" if grey else "RGB", image.size)
+    black.paste(image.convert(black.mode), mask=image.getchannel("A"))
+    return black
