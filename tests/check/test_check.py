@@ -68,6 +68,28 @@ def test_everything_is_reported_not_the_first_fault(make_set: Callable[..., Path
     assert not found["mixed"][0].wrong
 
 
+def test_all_faults_of_a_table_are_reported_and_the_rest_is_checked(tmp_path: Path) -> None:
+    rows = ["file,label,split,patient"]
+    for i in range(80):
+        Image.fromarray(phantom(i)[0]).save(tmp_path / f"{i:03}.png")
+        rows.append(f"{i:03}.png,{'ab'[i % 2]},{('train', 'train', 'val', 'test')[i // 2 % 4]},p{i // 2}")
+    rows[1] = "000.png,,train,p0"
+    rows[3] = "002.png,b,trian,p1"
+    rows[7] = "006.png,c,test,p3"
+    rows[9] = "008.png,a,train,p10"  # p10 is in val too
+    rows += ["absent.png,a,train,p90", ",b,val,p91", "010.png,a,train,p5"]
+    (tmp_path / "t.csv").write_text("\n".join(rows) + "\n")
+    (tmp_path / "012.png").write_bytes(b"damaged")
+    assert main(["check", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 1
+    report = json.loads((tmp_path / "out/check.json").read_text())
+    unusable = {image[0] for f in report["findings"] if f["name"] == "unusable" for image in f["images"]}
+    assert unusable == {"", "absent.png", "010.png", "002.png", "000.png", "006.png"}
+    others = {f["name"]: f for f in report["findings"]}
+    assert others["unreadable"]["images"] == [["012.png"]]
+    assert "1 patients are in more than one split: p10" in others["patient-overlap"]["sentence"]
+    assert report["data"]["images"] == 80 - 4
+
+
 def test_a_class_that_a_split_lacks_is_told(make_set: Callable[..., Path]) -> None:
     root = make_set()
     for file in (root / "val/class1").iterdir():

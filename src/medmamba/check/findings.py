@@ -28,6 +28,9 @@ KINDS = {
     "not-opened": Kind(
         "The data set cannot be opened as it is", "Training will refuse it with this sentence; mend it."
     ),
+    "unusable": Kind(
+        "Images that training will refuse the data set for", "They are left out below. Mend the table or the folder."
+    ),
     "unreadable": Kind(
         "Files that cannot be read", "Training stops at the first of them. Replace them, or take them out."
     ),

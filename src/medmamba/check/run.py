@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,10 @@ from medmamba.check.findings import KINDS, Finding, check_names
 from medmamba.check.judge import judge, table_of
 from medmamba.check.scan import Scan, scan
 from medmamba.data.dataset import Dataset
+from medmamba.data.faults import FAULTS
+from medmamba.data.listing import RowsError
+from medmamba.data.opening import open_data
+from medmamba.errors import InputError
 
 Progress = Callable[[int, int, str], None]
 
@@ -58,12 +62,15 @@ class Report:
         }
 
 
-def check(data: Dataset, *, allow: Collection[str] = (), progress: Progress | None = None) -> Report:
+def check(
+    data: Dataset, *, allow: Collection[str] = (), before: Sequence[Finding] = (), progress: Progress | None = None
+) -> Report:
     """Look at every image of a data set once.
 
     Args:
         data: The data set.
         allow: Names of findings that do not make the check fail.
+        before: What was found when it was opened.
         progress: Called with (steps done, steps in all, what is being done).
 
     Raises:
@@ -77,7 +84,7 @@ def check(data: Dataset, *, allow: Collection[str] = (), progress: Progress | No
         seen.thumbs,
         progress=lambda done, total: told(done, total, "comparing"),
     )
-    found = judge(seen, groups, data)
+    found = [*before, *judge(seen, groups, data)]
     order = list(KINDS)
     return Report(
         data={
@@ -95,6 +102,32 @@ def check(data: Dataset, *, allow: Collection[str] = (), progress: Progress | No
         ],
         seen=(data, seen),
     )
+
+
+def open_leniently(spec: str, **options: Any) -> tuple[Dataset, list[Finding]]:
+    """Open a data set without the images that training would refuse it for, and say what is wrong with these.
+
+    Args:
+        spec: As for `open_data`.
+        options: Of `open_data`.
+
+    Raises:
+        InputError: The data set cannot be opened without them either.
+    """
+    found: list[Finding] = []
+    left_out: set[str] = set()
+    while True:
+        try:
+            return open_data(spec, allow=tuple(FAULTS), leave_out=left_out, **options), found
+        except RowsError as reason:
+            if set(reason.names) <= left_out:
+                raise
+            left_out.update(reason.names)
+            found.append(Finding("unusable", str(reason), [[name] for name in reason.names]))
+        except InputError:
+            if not found:
+                raise
+            raise InputError(found[0].sentence) from None  # what is left is nothing, and this is why
 
 
 def not_opened(spec: str, reason: str) -> Report:

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,11 @@ class Columns:
             hint = suggest(part, list(self.cells))
             raise InputError(f"{self.path} has no column {part!r}, only {there}{hint}; rename one{more}")
         return title
+
+    def without(self, title: str, cells: Collection[str]) -> Columns:
+        """The same table without the rows that have one of these cells in a column."""
+        left = [row for row, cell in enumerate(self.cells[title]) if cell not in set(cells)]
+        return Columns(self.path, {name: [column[row] for row in left] for name, column in self.cells.items()})
 
     def refuse_rows(self, what: str, rows: list[int]) -> None:
         """Raise `InputError` if there are rows, numbered as lines, with that fault."""

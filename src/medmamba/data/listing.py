@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,18 @@ from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
 
 SEPARATORS = ("|", ";")  # between the labels of one image
+
+
+class RowsError(InputError):
+    """Some images of a listing cannot be used.
+
+    Attributes:
+        names: Of these images. Without them the listing may be usable.
+    """
+
+    def __init__(self, sentence: str, names: Sequence[str]) -> None:
+        super().__init__(sentence)
+        self.names = tuple(names)
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,8 @@ def _refuse_empty(listing: Listing, task: Task | None) -> None:
     """An image without a label is a fault unless labels are many, and then none is one of the answers."""
     unlabelled = [name for name, cell in zip(listing.names, listing.labels, strict=True) if not cell]
     if unlabelled and task is not Task.MULTILABEL:
-        raise InputError(f"{listing.name} has {len(unlabelled)} images without a label: {few(unlabelled)}; label them")
+        sentence = f"{listing.name} has {len(unlabelled)} images without a label: {few(unlabelled)}; label them"
+        raise RowsError(sentence, unlabelled)
 
 
 def _labels_of(cell: str, task: Task | None) -> tuple[str, ...]:
@@ -150,8 +164,9 @@ def _refuse_unknown(listing: Listing, labels: list[tuple[str, ...]], order: tupl
     if extra:
         where = "the trained model" if trained else "the train split"
         hint = suggest(extra[0], order)
-        raise InputError(
-            f"{listing.name} has classes that {where} does not know: {few(extra)}; it knows {few(order)}{hint}"
+        raise RowsError(
+            f"{listing.name} has classes that {where} does not know: {few(extra)}; it knows {few(order)}{hint}",
+            [name for name, row in zip(listing.names, labels, strict=True) if not set(row) <= set(order)],
         )
 
 
@@ -173,6 +188,16 @@ def _open(listing: Listing, targets: np.ndarray, chosen: np.ndarray) -> ImageSet
         groups=None if listing.groups is None else tuple(listing.groups[row] for row in rows),
         files=tuple(listing.files[row] for row in rows),
     )
+
+
+def without(listing: Listing, names: Collection[str]) -> Listing:
+    """The same listing without some images."""
+    left = [row for row, name in enumerate(listing.names) if name not in set(names)]
+    columns: dict[str, Any] = {}
+    for title in ("names", "files", "labels", "splits", "groups"):
+        column = getattr(listing, title)
+        columns[title] = None if column is None else tuple(column[row] for row in left)
+    return replace(listing, **columns)
 
 
 def with_note(listing: Listing, note: str) -> Listing:

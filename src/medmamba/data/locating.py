@@ -10,8 +10,7 @@ from functools import cache
 from pathlib import Path
 
 from medmamba.data.finding import EXTENSIONS, is_litter, walk_images
-from medmamba.data.listing import few
-from medmamba.errors import InputError
+from medmamba.data.listing import RowsError, few
 
 Names = dict[str, list[Path]]
 
@@ -32,15 +31,15 @@ def locate(table: Path, cells: Sequence[str]) -> tuple[tuple[Path, ...], tuple[s
     names_in = cache(_names_in)
     found = [_fitting(table.parent, cell, names_in) for cell in cells]
     if missing := [cell for cell, files in zip(cells, found, strict=True) if not files]:
-        raise InputError(f"{table} names {len(missing)} files that do not exist: {few(missing)}; check the paths")
-    if several := [
-        f"{cell} ({', '.join(path.name for path in files)})"
-        for cell, files in zip(cells, found, strict=True)
-        if len(files) > 1
-    ]:
-        raise InputError(f"{table} has {len(several)} names that several images fit: {few(several)}; write them whole")
+        sentence = f"{table} names {len(missing)} files that do not exist: {few(missing)}; check the paths"
+        raise RowsError(sentence, missing)
+    several = {cell: files for cell, files in zip(cells, found, strict=True) if len(files) > 1}
+    if several:
+        shown = [f"{cell} ({', '.join(path.name for path in files)})" for cell, files in several.items()]
+        sentence = f"{table} has {len(several)} names that several images fit: {few(shown)}; write them whole"
+        raise RowsError(sentence, list(several))
     files = tuple(candidates[0] for candidates in found)
-    _refuse_repeated(table, files)
+    _refuse_repeated(table, files, cells)
     notes = []
     if other := [(cell, path) for cell, path in zip(cells, files, strict=True) if not _same(cell, path)]:
         cell, path = other[0]
@@ -84,10 +83,12 @@ def _same(cell: str, path: Path) -> bool:
     return cell.replace("\\", "/").rpartition("/")[2] == path.name
 
 
-def _refuse_repeated(table: Path, files: Sequence[Path]) -> None:
-    counts = Counter(map(_key, files))
+def _refuse_repeated(table: Path, files: Sequence[Path], cells: Sequence[str]) -> None:
+    keys = [_key(file) for file in files]
+    counts = Counter(keys)
     if repeated := [os.path.relpath(file, table.parent) for file, count in counts.items() if count > 1]:
-        raise InputError(f"{table} names {len(repeated)} files more than once: {few(repeated)}; keep one row each")
+        sentence = f"{table} names {len(repeated)} files more than once: {few(repeated)}; keep one row each"
+        raise RowsError(sentence, [cell for cell, key in zip(cells, keys, strict=True) if counts[key] > 1])
 
 
 def _count_unmatched(folder: Path, files: Sequence[Path]) -> int:

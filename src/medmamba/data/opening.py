@@ -14,7 +14,7 @@ from medmamba.data import folders, medmnist, phantoms, tables
 from medmamba.data.catalogue import CATALOGUE, recognise_first
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.faults import check_allowed
-from medmamba.data.listing import Listing, few, make_dataset, with_note
+from medmamba.data.listing import Listing, few, make_dataset, with_note, without
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
 
@@ -29,6 +29,7 @@ def open_data(
     classes: tuple[str, ...] | None = None,
     label_columns: Sequence[str] = (),
     allow: Collection[str] = (),
+    leave_out: Collection[str] = (),
 ) -> Dataset:
     """Open images with labels.
 
@@ -48,8 +49,10 @@ def open_data(
             order.
         allow: Faults to go on in spite of, names of `medmamba.data.faults.FAULTS`; those that were found stand in
             `Dataset.allowed`.
+        leave_out: Names of images of a folder or table to pass over.
 
     Raises:
+        RowsError: Some images cannot be used, which it names.
         InputError: The data cannot be used; the message says what to do.
     """
     check_allowed(allow)
@@ -65,7 +68,9 @@ def open_data(
     elif Path(text).suffix.lower() == ".npz":
         data = medmnist.open_npz(_existing(text), task=asked)
     else:
-        listing = _listing(_existing(text), group_column, label_columns, allow, trained=classes is not None)
+        listing = _listing(
+            _existing(text), group_column, label_columns, allow, trained=classes is not None, leave_out=leave_out
+        )
         data = make_dataset(listing, task=asked, classes=classes, seed=seed)
         data = replace(data, sources=recognise_first(_places(listing, text)))
     data = data if classes is None else reorder(data, classes)
@@ -132,10 +137,21 @@ def _existing(text: str) -> Path:
 
 
 def _listing(
-    path: Path, group_column: str | None, label_columns: Sequence[str], allow: Collection[str], *, trained: bool
+    path: Path,
+    group_column: str | None,
+    label_columns: Sequence[str],
+    allow: Collection[str],
+    *,
+    trained: bool,
+    leave_out: Collection[str],
 ) -> Listing:
     read = partial(
-        tables.read_table, group_column=group_column, label_columns=label_columns, allow=allow, trained=trained
+        tables.read_table,
+        group_column=group_column,
+        label_columns=label_columns,
+        allow=allow,
+        trained=trained,
+        leave_out=leave_out,
     )
     if path.is_file():
         if path.suffix.lower() not in tables.EXTENSIONS:
@@ -147,7 +163,7 @@ def _listing(
     if there:
         return with_note(read(path / there[0]), f"labels are those of {there[0]} in the folder")
     _refuse_columns(f"{path} is a folder without a table", group_column, label_columns, "name a table")
-    return folders.read_folder(path, allow=allow, trained=trained)
+    return without(folders.read_folder(path, allow=allow, trained=trained), leave_out)
 
 
 def reorder(data: Dataset, classes: tuple[str, ...]) -> Dataset:

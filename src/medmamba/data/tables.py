@@ -9,7 +9,7 @@ from pathlib import Path
 
 from medmamba.data.columns import Columns, read_columns
 from medmamba.data.faults import settle_fault
-from medmamba.data.listing import SEPARATORS, Listing, few
+from medmamba.data.listing import SEPARATORS, Listing, RowsError, few
 from medmamba.data.locating import locate
 from medmamba.data.splits import SPLIT_WORDS, split_word
 from medmamba.errors import InputError
@@ -27,6 +27,7 @@ def read_table(
     label_columns: Sequence[str] = (),
     allow: Collection[str] = (),
     trained: bool = False,
+    leave_out: Collection[str] = (),
 ) -> Listing:
     """List the images of a table. Every cell is text (`007` stays `007`); column names are taken in any case.
 
@@ -37,22 +38,29 @@ def read_table(
         label_columns: Columns of 0 and 1, one for each label of a multi-label task, instead of `label`.
         allow: Faults to go on in spite of, by name.
         trained: Whether the classes are those of a trained model, so that one may lack images to learn from.
+        leave_out: Cells of the file column whose rows are passed over.
 
     Raises:
+        RowsError: Rows lack a cell, their file is missing or not clear, or their split is unknown.
         InputError: A column, cell or file is missing, a file stands in two rows, a split has an unknown name, or a
             patient is in more than one split.
     """
     table = read_columns(path)
     file = table.needed("file")
+    table = table.without(file, leave_out)
     split = table.playing("split", remedy="rename one")
     group = table.asked(group_column) if group_column else table.playing("patient", remedy="say which: --group-column")
     marks = tuple(dict.fromkeys(table.asked(name) for name in label_columns))
     label = None if marks else table.needed("label", more=", or name columns of 0 and 1 with --label-columns")
     for part, title in {"file": file, "split": split, "patient": group}.items():
-        if title is not None:
-            table.refuse_rows(f"no {part}", [row for row, cell in enumerate(table.cells[title], 2) if not cell])
+        if title is not None and "" in table.cells[title]:
+            rows = [row for row, cell in enumerate(table.cells[title]) if not cell]
+            sentence = (
+                f"{path} has no {part} in {len(rows)} rows: lines {few([str(row + 2) for row in rows])}; mend them"
+            )
+            raise RowsError(sentence, [table.cells[file][row] for row in rows])
     files, notes = locate(path, table.cells[file])
-    splits = _splits(path, table.cells[split]) if split else None
+    splits = _splits(path, table.cells[split], table.cells[file]) if split else None
     groups = tuple(table.cells[group]) if group else None
     labels = table.cells[label] if label else _marked(table, marks)
     allowed: list[str] = []
@@ -86,10 +94,11 @@ def _on_columns(table: Columns, parts: dict[str, str | None], others: set[str | 
     return notes
 
 
-def _splits(path: Path, cells: list[str]) -> tuple[str, ...]:
+def _splits(path: Path, cells: list[str], files: list[str]) -> tuple[str, ...]:
     splits = [split_word(cell) for cell in cells]
     if unknown := sorted({cell for cell, split in zip(cells, splits, strict=True) if split is None}):
-        raise InputError(f"{path} has splits named {few(unknown)}; expected {', '.join(SPLIT_WORDS)}")
+        sentence = f"{path} has splits named {few(unknown)}; expected {', '.join(SPLIT_WORDS)}"
+        raise RowsError(sentence, [file for file, split in zip(files, splits, strict=True) if split is None])
     return tuple(split for split in splits if split)
 
 

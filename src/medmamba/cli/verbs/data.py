@@ -36,10 +36,8 @@ class Check:
 
     def run(self) -> int:
         from medmamba.bundle import write_atomically, write_json
-        from medmamba.check import check, not_opened, page
+        from medmamba.check import check, not_opened, open_leniently, page
         from medmamba.check.findings import check_names
-        from medmamba.data import open_data
-        from medmamba.data.faults import FAULTS
 
         check_names(self.allow)
         out = self.out or Path(f"{Path(self.data).stem or 'data'}-check".replace(":", "-"))
@@ -48,13 +46,12 @@ class Check:
         if self.data in ("", "."):
             raise InputError("name the data set to check: a folder, a table, a file or a data set's name")
         try:
-            data = open_data(
+            data, before = open_leniently(
                 self.data,
                 task=self.task,
                 group_column=self.group_column,
                 label_columns=self.label_columns,
                 seed=self.seed,
-                allow=tuple(FAULTS),
             )
         except InputError as reason:
             if not Path(self.data).exists():
@@ -62,7 +59,7 @@ class Check:
             report = not_opened(self.data, str(reason))
         else:
             with progress_bar("reading") as progress:
-                report = check(data, allow=self.allow, progress=progress)
+                report = check(data, allow=self.allow, before=before, progress=progress)
         out.mkdir(parents=True, exist_ok=True)
         write_json(out / "check.json", report.to_dict())
         write_atomically(out / "check.html", page(report).encode())
