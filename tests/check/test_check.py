@@ -86,7 +86,7 @@ def test_all_faults_of_a_table_are_reported_and_the_rest_is_checked(tmp_path: Pa
     assert unusable == {"", "absent.png", "010.png", "002.png", "000.png", "006.png"}
     others = {f["name"]: f for f in report["findings"]}
     assert others["unreadable"]["images"] == [["012.png"]]
-    assert "1 patients are in more than one split: p10" in others["patient-overlap"]["sentence"]
+    assert "1 patient has images in more than one split" in others["patient-overlap"]["sentence"]
     assert report["data"]["images"] == 80 - 4
 
 
@@ -236,3 +236,68 @@ def test_the_copies_between_the_splits_of_medmnist(data_folder: Path) -> None:
         found = {finding.name: finding for finding in check(data).findings}
         across = {name for group in found["leaked-images"].groups for name in group}
         assert equal <= across
+
+
+@pytest.mark.parametrize("task", [None, "multi-label"])
+def test_a_set_of_which_nothing_can_be_read_still_gets_its_report(tmp_path: Path, task: str | None) -> None:
+    rows = ["file,label,split"]
+    for i in range(20):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+        rows.append(f"{i}.png,{'ab'[i % 2]},{('train', 'train', 'val', 'test')[i // 2 % 4]}")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    report = check(open_data(tmp_path / "t.csv", task=task))
+    unreadable = next(finding for finding in report.findings if finding.name == "unreadable")
+    assert len(unreadable.groups) == 20
+    assert page(report).count("is empty (0 bytes)") == 20
+
+
+def test_a_rare_class_does_not_hide_the_shortcuts_to_the_others(make_set: Callable[..., Path]) -> None:
+    root = make_set(lambda split, label, i, pixels: phantom(i + 900 * label, size=64 + 8 * label)[0])
+    for split in ("train", "val", "test"):
+        (root / split / "rare").mkdir()
+        Image.fromarray(phantom(99)[0]).save(root / split / "rare" / "x.png")
+    found = named(root)
+    assert {f.details["class"] for f in found["shortcut"]} == {"class0", "class1"}
+    assert "shortcuts to rare were not looked for" in found["small-class"][1].sentence
+
+
+def test_patients_are_compared_over_all_images_and_counted_not_named(tmp_path: Path) -> None:
+    rows = ["file,label,split,patient"]
+    for i in range(60):
+        Image.fromarray(phantom(i)[0]).save(tmp_path / f"{i}.png")
+        rows.append(f"{i}.png,{'ab'[i % 2]},{('train', 'train', 'val', 'test')[i // 2 % 4]},DOE^JANE{i // 2}")
+    rows[1] = "0.png,a,train,DOE^JANE3"  # who is in test too
+    (tmp_path / "0.png").write_bytes(b"damaged")
+    (tmp_path / "t.csv").write_text("\n".join(rows))
+    report = check(open_data(tmp_path / "t.csv", allow=["patient-overlap"]))
+    overlap = next(finding for finding in report.findings if finding.name == "patient-overlap")
+    assert overlap.groups == [["0.png", "6.png", "7.png"]]
+    assert "DOE" not in page(report) + json.dumps(report.to_dict())
+
+
+def test_a_wrong_request_is_no_finding_and_leaves_nothing(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    root, out = make_set(), tmp_path / "out"
+    for options in (["--task", "bogus"], ["--group-column", "nurse"], ["--window", "wide"], ["--allow", "dust"]):
+        assert main(["check", str(root), "--out", str(out), *options]) == 2
+    assert main(["check", str(root), "--out", str(root / "mine")]) == 2
+    assert not out.exists()
+    assert sorted(path.name for path in root.iterdir()) == ["test", "train", "val"]
+
+
+def test_a_damaged_array_is_a_finding(tmp_path: Path) -> None:
+    arrays = {}
+    for split, count in (("train", 20), ("val", 8), ("test", 8)):
+        arrays |= {f"{split}_images": np.zeros((count, 28, 28), np.uint8), f"{split}_labels": np.full((count, 1), 1)}
+    arrays["test_labels"][0] = 9
+    arrays["train_labels"][0] = 0
+    np.savez(tmp_path / "mine.npz", **arrays)
+    assert main(["check", str(tmp_path / "mine.npz"), "--out", str(tmp_path / "out")]) == 1
+    report = json.loads((tmp_path / "out/check.json").read_text())
+    assert "has a label 9 in test" in report["findings"][0]["sentence"]
+
+
+def test_images_are_read_as_training_will_read_them(make_set: Callable[..., Path], tmp_path: Path) -> None:
+    root = make_set()
+    arguments = ["check", str(root), "--out", str(tmp_path / "out")]
+    assert main([*arguments, "--max-pixels", "4000"]) == 1
+    assert main([*arguments, "--max-pixels", "4096"]) == 0

@@ -17,7 +17,7 @@ import pytest
 from numpy.lib import format as npy
 
 from medmamba.data import arrays
-from medmamba.data.arrays import Joined, Mapped, in_words, open_array, read_header
+from medmamba.data.arrays import Joined, Later, Mapped, in_words, open_array, read_header
 from medmamba.data.medmnist import open_npz
 from medmamba.errors import InputError
 
@@ -183,7 +183,7 @@ def test_f076_a_damaged_large_array_is_named_and_nothing_is_left(
     data = open_npz(path, large=1000)
     assert len(data.split("val")) == 400
     with pytest.raises(InputError, match=r"breastmnist_64.npz is damaged or truncated .* get it again"):
-        data.split("train")
+        data.split("train").read(0)
     assert not [entry for entry in tmp_path.iterdir() if "train_images" in entry.name]
     path.write_bytes(raw[: len(raw) // 2])
     with pytest.raises(InputError, match="damaged or truncated"):
@@ -203,7 +203,7 @@ def test_a_header_that_promises_more_than_there_is_is_refused(tmp_path: Path) ->
 def test_f070_a_mapped_split_goes_to_another_process_without_its_pixels(make_npz: Make) -> None:
     data = open_npz(make_npz("breastmnist_64.npz", side=64, counts=(40, 4, 6)), large=1000)
     images = data.split("train")
-    assert isinstance(images.array, Mapped)
+    assert isinstance(images.array, Later)
     images.read(3)
     frozen = pickle.dumps(images)
     assert len(frozen) < 40 * 64 * 64 / 4
@@ -230,3 +230,12 @@ def test_f077_a_large_file_of_another_size_is_refused_before_it_is_unpacked(make
     with pytest.raises(InputError, match="holds images of 64 x 64, not 128 x 128"):
         open_npz(path, large=1000)
     assert list(path.parent.glob("*.npy")) == []
+
+
+def test_labels_alone_do_not_unpack_the_images(make_npz: Make, tmp_path: Path) -> None:
+    data = open_npz(make_npz("breastmnist_64.npz", side=64, counts=(40, 4, 6)), large=1000)
+    assert len(data.split("all").targets) == 50
+    assert data.fingerprint()
+    assert [path.name for path in tmp_path.iterdir()] == ["breastmnist_64.npz"]
+    assert data.split("test").read(5).max() == 5
+    assert sorted(path.name.split(".")[1] for path in tmp_path.iterdir()) == ["npz", "test_images"]

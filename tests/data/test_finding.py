@@ -1,6 +1,7 @@
 """Images are found however they are named."""
 
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 from dicoms import save
 from pictures import save_image
 
-from medmamba.data import find_images, open_data
+from medmamba.data import find_images, open_data, read_image
 from medmamba.errors import InputError
 
 Make = Callable[..., Path]
@@ -91,3 +92,13 @@ def test_a_folder_or_list_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("\n")
     with pytest.raises(InputError, match="names no images"):
         find_images([tmp_path / "list.txt"])
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_named_pipe_is_passed_over_and_refused_and_nobody_waits(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    os.mkfifo(tmp_path / "pipe.png")
+    save_image(tmp_path / "real.png")
+    assert [path.name for _, path in find_images([tmp_path])] == ["pipe.png", "real.png"]
+    with pytest.raises(InputError, match=r"pipe.png is no file"):
+        read_image(tmp_path / "pipe.png")

@@ -160,7 +160,7 @@ def test_nested_folders_belong_to_their_class(make_folder: Make) -> None:
 def test_what_stands_beside_the_class_folders_is_named(make_folder: Make) -> None:
     root = make_folder({"train/a": 8, "train/b": 8, "masks": 3, "": 1})
     notes = " / ".join(open_data(root).notes)
-    assert "in no class folder: 000.png" in notes
+    assert "in no class folder: 1 files beside these" in notes
     assert "no split: the folders masks" in notes
 
 

@@ -30,7 +30,8 @@ def test_backslashes_of_windows_lead_to_the_same_files(table: Path) -> None:
 def test_a_missing_extension_is_found_and_said(table: Path) -> None:
     assert names(table, ["img/001", "img\\002", "top"]) == ["img/001.png", "img/002.JPG", "top.png"]
     assert (
-        "3 names of t.csv are completed: img/001 is taken as 001.png" in locate(table, ["img/001", "img/002", "top"])[1]
+        "3 names of t.csv are completed by an extension, or in capitals or accents"
+        in locate(table, ["img/001", "img/002", "top"])[1]
     )
     assert not any("completed" in note for note in locate(table, ["img\\001.png"])[1])
 

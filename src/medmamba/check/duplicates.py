@@ -9,7 +9,7 @@ matrices.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ SHARED = 8  # principal components; fewer in sets so small that a component coul
 OF_EACH = 25  # pictures a component must be shared by
 _SAMPLE = 2000
 _BLOCK = 1024
+_PAIRS = 65_536  # whose details are compared at once
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,8 @@ def find_duplicates(
         thumbs: Grey, uint8 (n, 32, 32).
         progress: Called with (blocks compared, blocks in all).
     """
+    if not digests:
+        return []
     parent = np.arange(len(digests))
     first: dict[bytes, int] = {}
     for row, digest in enumerate(digests):
@@ -61,6 +64,18 @@ def find_duplicates(
     cuts = np.flatnonzero(np.diff(roots[order])) + 1
     groups = [tuple(sorted(part.tolist())) for part in np.split(order, cuts) if len(part) > 1]
     return [Group(rows, exact=len({digests[row] for row in rows}) == 1) for rows in sorted(groups)]
+
+
+def joined_units(patients: Sequence[str] | None, groups: Sequence[Group], n: int) -> np.ndarray:
+    """What must stay together, (n,): the pictures of a patient, and copies, also where these join patients."""
+    parent = np.arange(n)
+    first: dict[str, int] = {}
+    for row, patient in enumerate(patients or ()):
+        _join(parent, row, first.setdefault(patient, row))
+    for group in groups:
+        for row in group.rows[1:]:
+            _join(parent, group.rows[0], row)
+    return np.array([_root(parent, row) for row in range(n)], dtype=np.int64)
 
 
 def near_pairs(thumbs: np.ndarray, progress: Callable[[int, int], None] | None = None) -> Iterator[tuple[int, int]]:
@@ -76,10 +91,12 @@ def near_pairs(thumbs: np.ndarray, progress: Callable[[int, int], None] | None =
             near_a, near_b = np.nonzero(_unit(signs_of(posed)) @ signs[start:].T >= SIGNS_AGREE)
             later = near_b > near_a  # each pair once
             near_a, near_b = near_a[later], near_b[later]
-            agreement = np.einsum("nd,nd->n", own_details(posed, *shared)[near_a], details[start + near_b])
-            same = agreement >= DETAILS_AGREE
-            for a, b in zip(near_a[same], near_b[same], strict=True):
-                yield int(enough[start + a]), int(enough[start + b])
+            posed_details = own_details(posed, *shared)
+            for part in range(0, len(near_a), _PAIRS):
+                a, b = near_a[part : part + _PAIRS], near_b[part : part + _PAIRS]
+                same = np.einsum("nd,nd->n", posed_details[a], details[start + b]) >= DETAILS_AGREE
+                for i, j in zip(a[same], b[same], strict=True):
+                    yield int(enough[start + i]), int(enough[start + j])
         if progress is not None:
             progress(done, len(starts))
 

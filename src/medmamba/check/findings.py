@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from medmamba.data.faults import FAULTS
 from medmamba.errors import InputError, suggest
 
 
@@ -114,8 +113,8 @@ class Finding:
 
 
 def check_names(names: Collection[str]) -> None:
-    """Raise `InputError` if a name is neither that of a finding nor that of a fault of data."""
-    known = tuple({**KINDS, **FAULTS})
+    """Raise `InputError` if a name is not that of a finding."""
+    known = tuple(KINDS)
     for name in names:
         if name not in known:
             raise InputError(

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.check.duplicates import Group
+from medmamba.check.duplicates import Group, joined_units
 from medmamba.check.findings import Finding
 from medmamba.check.scan import Scan
-from medmamba.check.shortcuts import find_shortcuts
+from medmamba.check.shortcuts import find_shortcuts, not_looked_for
 from medmamba.check.unusual import find_unusual
 from medmamba.data.dataset import Dataset
 from medmamba.data.listing import few
@@ -98,16 +98,18 @@ def _about_images(seen: Scan) -> Iterator[Finding]:
 
 
 def _about_patients(seen: Scan) -> Iterator[Finding]:
-    if seen.groups is None:
-        return
+    """Of all images, also of those that cannot be read. Patients are counted, not named: the page travels."""
+    images: dict[str, list[str]] = {}
     splits: dict[str, set[str]] = {}
-    for patient, split in zip(seen.groups, seen.splits, strict=True):
-        splits.setdefault(patient, set()).add(split)
-    crossing = sorted(patient for patient, where in splits.items() if len(where) > 1)
+    for split, opened in seen.opened.items():
+        for name, patient in zip(opened.names, opened.groups or (), strict=bool(opened.groups)):
+            images.setdefault(patient, []).append(name)
+            splits.setdefault(patient, set()).add(split)
+    crossing = [patient for patient, where in splits.items() if len(where) > 1]
     if crossing:
-        of_each = [[n for n, p in zip(seen.names, seen.groups, strict=True) if p == patient] for patient in crossing]
-        sentence = f"{len(crossing)} patients are in more than one split: {few(crossing)}"
-        yield Finding("patient-overlap", sentence, of_each)
+        patients = "1 patient has" if len(crossing) == 1 else f"{len(crossing):,} patients have"
+        sentence = f"{patients} images in more than one split, of {len(splits):,} patients"
+        yield Finding("patient-overlap", sentence, [images[patient] for patient in crossing])
 
 
 def _about_copies(seen: Scan, groups: Sequence[Group], data: Dataset) -> Iterator[Finding]:
@@ -128,7 +130,8 @@ def _about_copies(seen: Scan, groups: Sequence[Group], data: Dataset) -> Iterato
         yield Finding(
             "leaked-images", f"{counted(across)} reach over splits{made}", named(across), _pairs(seen, across)
         )
-    within = [group for group in groups if group not in across and group not in conflicts]
+    told = {*across, *conflicts}
+    within = [group for group in groups if group not in told]
     if within:
         yield Finding("duplicates", f"{counted(within)} in one split and class", named(within))
 
@@ -161,11 +164,10 @@ def _about_classes(seen: Scan, data: Dataset) -> Iterator[Finding]:
 
 
 def _about_shortcuts(seen: Scan, groups: Sequence[Group], data: Dataset) -> Iterator[Finding]:
-    units = np.arange(len(seen.looks))
-    if seen.groups is not None:
-        units = np.unique(seen.groups, return_inverse=True)[1]
-    for group in groups:
-        units[np.isin(units, units[list(group.rows)])] = units[group.rows[0]]
+    units = joined_units(seen.groups, groups, len(seen.looks))
+    rare = [data.classes[label] for label in not_looked_for(seen.targets, units, len(data.classes))]
+    if rare and len(seen.looks):
+        yield Finding("small-class", f"shortcuts to {few(rare)} were not looked for, since they are so rare")
     what = {"border": "the border of the picture", "file": "the size and kind of the file"}
     for shortcut in find_shortcuts(seen.looks, seen.targets, units):
         name = data.classes[shortcut.label]

@@ -12,6 +12,7 @@ from PIL import Image
 
 from medmamba.check.findings import Finding
 from medmamba.check.run import Report
+from medmamba.check.scan import Scan
 from medmamba.errors import InputError
 
 HEIGHT = 120  # of a picture, pixels
@@ -77,13 +78,18 @@ def _section(finding: Finding, report: Report) -> str:
     )
     return f"""<section><h2>{_text(finding.kind.title)}<span class="tag {state}">{state}</span></h2>
 <p>{_text(finding.sentence)}.</p><p class="advice">{_text(finding.kind.advice)}</p>
-{f'<div class="groups">{pictures}</div>' if pictures else ""}{_names(finding.groups)}</section>"""
+{f'<div class="groups">{pictures}</div>' if pictures else ""}{_names(finding)}</section>"""
 
 
-def _names(groups: Sequence[Sequence[str]]) -> str:
+def _names(finding: Finding) -> str:
+    """All images of a finding, with the reason of each where there is one."""
+    groups = finding.groups
     if not groups:
         return ""
-    rows = "".join(f"<li>{_text(', '.join(group))}</li>" for group in groups[:NAMES])
+    reasons = finding.details.get("reasons")
+    known = reasons if isinstance(reasons, dict) else {}
+    lines = [known.get(group[0], ", ".join(group)) for group in groups[:NAMES]]  # a reason names its file
+    rows = "".join(f"<li>{_text(line)}</li>" for line in lines)
     more = f"<li>and {len(groups) - NAMES} more, in check.json</li>" if len(groups) > NAMES else ""
     return f"<details><summary>All names</summary><ul>{rows}{more}</ul></details>"
 
@@ -98,15 +104,14 @@ def _figure(name: str, report: Report) -> str:
     split, target = str(seen.splits[row]), seen.targets[row]
     labels = [data.classes[label] for label in (np.flatnonzero(target) if target.ndim else [int(target)])]
     caption = f"{_text(name)}<br>{_text(split)}, {_text(', '.join(labels))}"
-    picture = _picture(report, split, seen.rows[row])
+    picture = _picture(seen, row)
     return f'<figure><img alt="" src="{picture}"><figcaption>{caption}</figcaption></figure>'
 
 
-def _picture(report: Report, split: str, row: int) -> str:
+def _picture(seen: Scan, row: int) -> str:
     """The image, small, as a data address."""
-    assert report.seen is not None
     try:
-        image = Image.fromarray(report.seen[0].split(split).read(row, tell=False))
+        image = Image.fromarray(seen.pixels(row))
     except (InputError, OSError):  # gone since it was looked at
         image = Image.new("L", (HEIGHT, HEIGHT))
     scale = HEIGHT / image.height

@@ -29,14 +29,30 @@ def settle_leaks(train: ImageSet, val: ImageSet, allow: Collection[str]) -> list
     leaked = leaked_images(train, val)
     if not leaked:
         return []
-    sentence = (
-        f"{len(leaked)} of {len(val)} validation images are byte for byte in the training split too ({few(leaked)}); "
-        "see them all with medmamba check, and take them out"
-    )
+    fault = "leaked-images"
+    counts = f"{len(leaked)} of {len(val)} validation images are byte for byte in the training split too"
     if len(leaked) > MEANINGLESS * len(val):
-        return [settle_fault("leaked-images", sentence, allow)]
-    logger.warning("data: %s", sentence)
+        if fault in allow:  # what is kept with the result names no file
+            return [settle_fault(fault, counts, allow)]
+        settle_fault(fault, f"{counts} ({few(leaked)}); see them all with medmamba check, and take them out", allow)
+    logger.warning("data: %s; see them with medmamba check", counts)
     return []
+
+
+def settle_patients(train: ImageSet, val: ImageSet, allow: Collection[str]) -> list[str]:
+    """The fault `patient-overlap` between train and val, for data that no table has been asked about.
+
+    Returns:
+        What was allowed, in words.
+
+    Raises:
+        InputError: Patients are in both, and that is not allowed.
+    """
+    both = set(train.groups or ()) & set(val.groups or ())
+    if not both:
+        return []
+    patients = "1 patient has" if len(both) == 1 else f"{len(both)} patients have"
+    return [settle_fault("patient-overlap", f"{patients} images in train and in val; put each into one split", allow)]
 
 
 def leaked_images(train: ImageSet, val: ImageSet) -> list[str]:

@@ -15,6 +15,8 @@ from medmamba.data.dataset import Dataset
 from medmamba.data.faults import FAULTS
 from medmamba.data.listing import RowsError
 from medmamba.data.opening import open_data
+from medmamba.data.reading import DEFAULT
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
 
 Progress = Callable[[int, int, str], None]
@@ -63,7 +65,12 @@ class Report:
 
 
 def check(
-    data: Dataset, *, allow: Collection[str] = (), before: Sequence[Finding] = (), progress: Progress | None = None
+    data: Dataset,
+    *,
+    allow: Collection[str] = (),
+    before: Sequence[Finding] = (),
+    reading: Reading = DEFAULT,
+    progress: Progress | None = None,
 ) -> Report:
     """Look at every image of a data set once.
 
@@ -71,6 +78,7 @@ def check(
         data: The data set.
         allow: Names of findings that do not make the check fail.
         before: What was found when it was opened.
+        reading: How files are read, as training will.
         progress: Called with (steps done, steps in all, what is being done).
 
     Raises:
@@ -78,7 +86,7 @@ def check(
     """
     check_names(allow)
     told = progress or (lambda done, total, step: None)
-    seen = scan(data, progress=lambda done, total: told(done, total, "reading"))
+    seen = scan(data, reading=reading, progress=lambda done, total: told(done, total, "reading"))
     groups = find_duplicates(
         [look.digest for look in seen.looks],
         seen.thumbs,

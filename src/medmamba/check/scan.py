@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image
 
 from medmamba.data.dataset import Dataset, ImageSet
-from medmamba.data.reading import kind_of
+from medmamba.data.reading import DEFAULT, kind_of
+from medmamba.data.settings import Reading
 from medmamba.errors import InputError
+from medmamba.tasks import Task
 
 THUMB = 32  # height and width of the thumbnails, pixels
 BORDER = 0.12  # the outermost part of each side that counts as border
@@ -52,6 +54,8 @@ class Scan:
     """Columns over the images that could be read, in the order of the splits.
 
     Attributes:
+        opened: The splits.
+        reading: How files were read.
         names: Of the images.
         splits: Of each image.
         targets: (n,), or (n, classes) for multi-label.
@@ -61,6 +65,8 @@ class Scan:
         unreadable: (name, reason) of those that could not be read.
     """
 
+    opened: Mapping[str, ImageSet]
+    reading: Reading
     names: list[str]
     splits: np.ndarray
     targets: np.ndarray
@@ -68,6 +74,14 @@ class Scan:
     rows: list[int]
     looks: list[Look]
     unreadable: list[tuple[str, str]]
+
+    def pixels(self, row: int) -> np.ndarray:
+        """Read an image once more, uint8 (h, w) or (h, w, 3).
+
+        Raises:
+            InputError: It has gone since.
+        """
+        return self.opened[str(self.splits[row])].read(self.rows[row], self.reading, tell=False)
 
     @cached_property
     def row_of(self) -> dict[str, int]:
@@ -80,17 +94,18 @@ class Scan:
         return np.stack([look.thumb for look in self.looks]) if self.looks else np.empty((0, THUMB, THUMB), np.uint8)
 
 
-def scan(data: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Scan:
+def scan(data: Dataset, *, reading: Reading = DEFAULT, progress: Callable[[int, int], None] | None = None) -> Scan:
     """Look at every image of every split.
 
     Args:
         data: The data set.
+        reading: How files are read.
         progress: Called with (images done, images in all).
     """
     opened = {name: data.split(name) for name in data.splits}
     places = [(name, row) for name, images in opened.items() for row in range(len(images))]
     good, looks, unreadable = [], [], []
-    for done, (place, seen) in enumerate(zip(places, _look_at_all(opened, places), strict=True), 1):
+    for done, (place, seen) in enumerate(zip(places, _look_at_all(opened, places, reading), strict=True), 1):
         if isinstance(seen, str):
             unreadable.append((opened[place[0]].names[place[1]], seen))
         else:
@@ -99,10 +114,15 @@ def scan(data: Dataset, *, progress: Callable[[int, int], None] | None = None) -
         if progress is not None:
             progress(done, len(places))
     grouped = all(images.groups is not None for images in opened.values())
+    multi_label = data.task is Task.MULTILABEL
     return Scan(
+        opened=opened,
+        reading=reading,
         names=[opened[name].names[row] for name, row in good],
-        splits=np.array([name for name, _ in good]),
-        targets=np.array([opened[name].targets[row] for name, row in good]),
+        splits=np.array([name for name, _ in good], dtype=str),
+        targets=np.array([opened[name].targets[row] for name, row in good], dtype=np.int64).reshape(
+            len(good), *((len(data.classes),) if multi_label else ())
+        ),
         groups=[(opened[name].groups or ())[row] for name, row in good] if grouped else None,
         rows=[row for _, row in good],
         looks=looks,
@@ -110,13 +130,16 @@ def scan(data: Dataset, *, progress: Callable[[int, int], None] | None = None) -
     )
 
 
-def _look_at_all(opened: Mapping[str, ImageSet], places: list[tuple[str, int]]) -> Iterator[Look | str]:
+def _look_at_all(
+    opened: Mapping[str, ImageSet], places: list[tuple[str, int]], reading: Reading
+) -> Iterator[Look | str]:
     """What was seen of each image, or why nothing was, in order. Decoders work outside Python's lock."""
 
     def one(place: tuple[str, int]) -> Look | str:
         images, row = opened[place[0]], place[1]
         try:
-            return look(images.read(row, tell=False), None if images.files is None else images.files[row])
+            pixels = images.read(row, reading, tell=False)
+            return look(pixels, None if images.files is None else images.files[row], reading)
         except (InputError, OSError) as reason:
             return str(reason)
 
@@ -126,7 +149,7 @@ def _look_at_all(opened: Mapping[str, ImageSet], places: list[tuple[str, int]]) 
             yield from pool.map(one, places[start : start + step])
 
 
-def look(pixels: np.ndarray, file: Path | None = None) -> Look:
+def look(pixels: np.ndarray, file: Path | None = None, reading: Reading = DEFAULT) -> Look:
     """See what the checks need of one image, uint8 (h, w) or (h, w, 3), and of its file."""
     grey = pixels if pixels.ndim == 2 else np.asarray(Image.fromarray(pixels).convert("L"))
     same = pixels[..., 0] if pixels.ndim == 3 and _is_grey(pixels[::16, ::16]) and _is_grey(pixels) else pixels
@@ -137,7 +160,7 @@ def look(pixels: np.ndarray, file: Path | None = None) -> Look:
         digest=digest.digest(),
         thumb=np.array(thumb),
         size=grey.shape,
-        kind=("array L" if pixels.ndim == 2 else "array RGB") if file is None else kind_of(file),
+        kind=("array L" if pixels.ndim == 2 else "array RGB") if file is None else kind_of(file, reading),
         file_size=0 if file is None else file.stat().st_size,
         mean=float(grey.mean()),
         spread=float(grey.std()),

@@ -6,7 +6,7 @@ pictures, always together). What it gets right far beyond chance, a network can 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,21 +51,45 @@ def find_shortcuts(looks: Sequence[Look], targets: np.ndarray, units: np.ndarray
     """
     rows = np.sort(np.random.default_rng(seed).permutation(len(looks))[:MOST])
     looks, targets, units = [looks[row] for row in rows], targets[rows], units[rows]
-    truths = targets if targets.ndim == 2 else np.eye(int(targets.max(initial=0)) + 1, dtype=np.int64)[targets]
+    if not looks:
+        return []
     found = []
     for by, features in {"border": border_of(looks), "file": file_of(looks)}.items():
-        if len(features) == 0 or (features == features[:1]).all():
+        if (features == features[:1]).all():
             continue
-        problems = [targets] if targets.ndim == 1 else list(truths.T)
-        columns = [scores for problem in problems if (scores := _held_out(features, problem, units, seed)) is not None]
-        if len(columns) < len(problems):
-            continue
-        scores = columns[0] if targets.ndim == 1 else np.column_stack([column[:, -1] for column in columns])
-        for label in range(truths.shape[1]):
-            interval = _auc(scores[:, label], truths[:, label], units)
+        for label, truth, scores, rows in _problems(features, targets, units, seed):
+            interval = _auc(scores, truth, units[rows])
             if interval is not None and interval[1] >= LIKELY:
                 found.append(Shortcut(by, label, *interval))
     return found
+
+
+def not_looked_for(targets: np.ndarray, units: np.ndarray, classes: int) -> list[int]:
+    """Classes that are too rare for it, each with fewer patients or pictures than there are parts."""
+    return [label for label in range(classes) if len(set(units[_has(targets, label)])) < PARTS]
+
+
+def _has(targets: np.ndarray, label: int) -> np.ndarray:
+    return targets == label if targets.ndim == 1 else targets[:, label] == 1
+
+
+def _problems(
+    features: np.ndarray, targets: np.ndarray, units: np.ndarray, seed: int
+) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    """(class, truth, scores, rows) of every class that is frequent enough; without the images of those that are not."""
+    if targets.ndim == 2:
+        everything = np.arange(len(targets))
+        for label in range(targets.shape[1]):
+            scores = _held_out(features, targets[:, label], units, seed)
+            if scores is not None:
+                yield label, targets[:, label], scores[:, -1], everything
+        return
+    classes = int(targets.max()) + 1
+    rows = np.flatnonzero(~np.isin(targets, not_looked_for(targets, units, classes)))
+    scores = _held_out(features[rows], targets[rows], units[rows], seed)
+    if scores is not None:
+        for label in np.unique(targets[rows]).tolist():
+            yield label, (targets[rows] == label).astype(np.int64), scores[:, label], rows
 
 
 def border_of(looks: Sequence[Look]) -> np.ndarray:

@@ -66,7 +66,7 @@ def print_table(rows: Sequence[Sequence[str]], *, header: bool = True) -> None:
             cell.rjust(width) if right else cell.ljust(width)
             for cell, width, right in zip(row, widths, numeric, strict=True)
         ]
-        print("  ".join(cells).rstrip())
+        print(printable("  ".join(cells).rstrip()))
 
 
 def print_headline(report: dict[str, Any]) -> None:

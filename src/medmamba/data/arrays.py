@@ -13,9 +13,10 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 LARGE = 256 * 1024**2  # bytes from which an array is mapped and not read
 PIECE = 1024**2  # bytes that are unpacked at once
+_OPENING = threading.Lock()
 ROOM = 64 * 1024**2  # bytes that an unpacked array leaves free on its disk
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error)
 
@@ -90,6 +92,29 @@ class Mapped:
         return {**self.__dict__, "_map": None}  # numpy would write the values themselves
 
 
+class Later:
+    """An array that is opened when its first image is asked for: labels may be all that is wanted.
+
+    Attributes:
+        open: How; it can be pickled.
+        header: What the array is.
+    """
+
+    def __init__(self, open: Callable[[], Pixels], header: Header) -> None:
+        """Remember how to open it."""
+        self.open, self.header = open, header
+        self._array: Pixels | None = None
+
+    def __len__(self) -> int:
+        return self.header.shape[0]
+
+    def __getitem__(self, index: int, /) -> Any:
+        with _OPENING:  # several threads read at once, and one of them is to unpack it
+            if self._array is None:
+                self._array = self.open()
+        return self._array[index]
+
+
 class Joined:
     """Several arrays one after the other, without copying them."""
 
@@ -116,7 +141,7 @@ def in_words(array: Pixels) -> str:
     """Where an array is and how large: `2.3 MB in memory`, or `14.0 GB mapped from disk`."""
     if isinstance(array, Joined):
         return ", ".join(in_words(part) for part in array.parts)
-    if isinstance(array, Mapped):
+    if isinstance(array, Mapped | Later):
         return f"{amount(array.header.size)} mapped from disk"
     return f"{amount(getattr(array, 'nbytes', 0))} in memory"
 

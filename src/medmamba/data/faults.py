@@ -9,7 +9,7 @@ from medmamba.errors import InputError, suggest
 FAULTS = {
     "patient-overlap": "images of one patient are in more than one split",
     "empty-class": "a class has no image to learn from",
-    "leaked-images": "many validation or test images are in the training split too",
+    "leaked-images": "more than one in twenty validation images is in the training split too",
     "related-data": "the model or its start may have seen the images it is tested on, under another data set's name",
 }
 

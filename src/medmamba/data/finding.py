@@ -50,10 +50,12 @@ def walk_images(folder: Path, extensions: tuple[str, ...] = EXTENSIONS) -> tuple
 def _is_unnamed_dicom(path: Path) -> bool:
     if path.suffix and not path.suffix[1:].isdigit():
         return False
+    if not path.is_file():  # a link to nothing; a pipe, which would wait for ever
+        return False
     try:
         with path.open("rb") as file:
             return is_dicom(file.read(132))
-    except OSError:  # a pipe or a link to nothing is no image
+    except OSError:  # what may not be read is no image that we could use
         return False
 
 

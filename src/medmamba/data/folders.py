@@ -117,7 +117,7 @@ def _loose(root: Path, given: dict[str, Path]) -> list[str]:
     notes = []
     images = [path.name for path in sorted(root.iterdir()) if path.is_file() and not is_litter(path.name)]
     if images:
-        notes.append(f"not used, because they are in no class folder: {few(images)}")
+        notes.append(f"not used, because they are in no class folder: {len(images)} files beside these")
     links = sorted(path.name for folder in (root, *given.values()) for path in folder.iterdir() if _leads_back(path))
     if links:
         notes.append(f"not followed, because they lead back to where they are: the links {few(links)}")

@@ -41,9 +41,8 @@ def locate(table: Path, cells: Sequence[str]) -> tuple[tuple[Path, ...], tuple[s
     files = tuple(candidates[0] for candidates in found)
     _refuse_repeated(table, files, cells)
     notes = []
-    if other := [(cell, path) for cell, path in zip(cells, files, strict=True) if not _same(cell, path)]:
-        cell, path = other[0]
-        notes.append(f"{len(other)} names of {table.name} are completed: {cell} is taken as {path.name}")
+    if completed := sum(not _same(cell, path) for cell, path in zip(cells, files, strict=True)):
+        notes.append(f"{completed} names of {table.name} are completed by an extension, or in capitals or accents")
     if count := _count_unmatched(table.parent, files):
         notes.append(f"unmatched: {count} images beside those of {table.name} are in none of its rows")
     return files, tuple(notes)

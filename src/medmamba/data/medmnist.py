@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medmamba.data.arrays import BROKEN, LARGE, Header, Mapped, open_array, read_header
+from medmamba.data.arrays import BROKEN, LARGE, Header, Later, Mapped, open_array, read_header
 from medmamba.data.catalogue import MEDMNIST, RECORD, SIZES, Row, recognise
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.listing import task_of
@@ -195,7 +195,11 @@ def _open_split(path: Path, split: str, classes: tuple[str, ...], task: Task, la
     if targets.size and (targets.min() < 0 or targets.max() > highest):
         raise InputError(f"{path} has a label {targets.max()} in {split}; expected 0 to {highest}")
     names = tuple(f"{split}/{index}" for index in range(len(targets)))
-    return ImageSet(names=names, targets=targets, array=_array(path, f"{split}_images", large))
+    member = f"{split}_images"
+    header = _header(path, member)
+    is_large = header.size >= max(large, 1)
+    array = Later(partial(_array, path, member, large), header) if is_large else _array(path, member)
+    return ImageSet(names=names, targets=targets, array=array)
 
 
 def download(row: Row, size: int, folder: Path) -> Path:

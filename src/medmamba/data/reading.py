@@ -69,7 +69,7 @@ def read_frames(
         InputError: As `read_image`; a frame may be damaged after others were read.
     """
     path = Path(path)
-    with _named(path), path.open("rb") as file:
+    with _named(path), _opened(path) as file:
         head = file.read(_HEAD)
         file.seek(0)
         with quiet():
@@ -93,11 +93,17 @@ def kind_of(path: str | os.PathLike[str], reading: Reading = DEFAULT) -> str:
         InputError: As `read_image`.
     """
     path = Path(path)
-    with _named(path), path.open("rb") as file, quiet():
+    with _named(path), _opened(path) as file, quiet():
         head = file.read(_HEAD)
         file.seek(0)
         frames = _open(path, file, head, reading)
     return frames.kind if frames.count == 1 else f"{frames.kind} of several frames"
+
+
+def _opened(path: Path) -> BinaryIO:
+    if path.exists() and not path.is_file():  # a pipe would make us wait for ever
+        raise InputError("is no file; give an image file")
+    return path.open("rb")
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 
 from lightning import Trainer
 
-from medmamba.check.quick import settle_leaks
+from medmamba.check.quick import settle_leaks, settle_patients
 from medmamba.data.dataset import Dataset
 from medmamba.data.faults import check_allowed
 from medmamba.data.opening import open_data
@@ -139,6 +139,8 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         check_same(folder, state["identity"], identity)
     else:
         before = seen_before(config.init)
+        if not any(sentence.startswith("patient-overlap") for sentence in data.allowed):
+            about["allowed"] += settle_patients(splits["train"], splits["val"], allow)
         about["allowed"] += settle_leaks(splits["train"], splits["val"], allow)
         about["allowed"] += check_start(data, before, allow)
         about |= lineage(data, before)

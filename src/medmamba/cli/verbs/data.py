@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tyro.conf import Positional
 
 from medmamba.cli.console import print_table, progress_bar
 from medmamba.errors import InputError
+from medmamba.text import printable
 
 
 @dataclass(frozen=True)
@@ -29,22 +31,26 @@ class Check:
     """Column of the table that names the patient, if it is not called patient or group."""
     label_columns: tuple[str, ...] = ()
     """Columns of 0 and 1 in the table, one for each label of a multi-label task."""
+    window: str = "file"
+    """As training will read: of images with more than 8 bits, file, CENTER,WIDTH or a preset's name."""
+    frame: str = "first"
+    """As training will read: of files with several frames, first, middle or a number from 1."""
+    max_pixels: int = 178_956_970
+    """As training will read: files with more pixels are refused."""
     seed: int = 0
     """Decides the splits that are missing, as in training."""
     json: bool = False
     """Print check.json instead of a list."""
 
     def run(self) -> int:
-        from medmamba.bundle import write_atomically, write_json
-        from medmamba.check import check, not_opened, open_leniently, page
+        from medmamba.check import Report, check, not_opened, open_leniently, page
         from medmamba.check.findings import check_names
+        from medmamba.data.settings import Reading
 
         check_names(self.allow)
-        out = self.out or Path(f"{Path(self.data).stem or 'data'}-check".replace(":", "-"))
-        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "check.json").is_file())):
-            raise InputError(f"{out} is there already and is not a check's; name another folder with --out")
-        if self.data in ("", "."):
-            raise InputError("name the data set to check: a folder, a table, a file or a data set's name")
+        reading, out = Reading(self.window, self.frame, self.max_pixels), self._folder()
+        asked = self.task is not None or self.group_column is not None or bool(self.label_columns)
+        report: Report
         try:
             data, before = open_leniently(
                 self.data,
@@ -53,25 +59,44 @@ class Check:
                 label_columns=self.label_columns,
                 seed=self.seed,
             )
+            with progress_bar("reading") as progress:
+                report = check(data, allow=self.allow, before=before, reading=reading, progress=progress)
         except InputError as reason:
-            if not Path(self.data).exists():
+            if asked or not Path(self.data).exists():  # what was asked for may be wrong, and not the data
                 raise
             report = not_opened(self.data, str(reason))
-        else:
-            with progress_bar("reading") as progress:
-                report = check(data, allow=self.allow, before=before, progress=progress)
-        out.mkdir(parents=True, exist_ok=True)
-        write_json(out / "check.json", report.to_dict())
-        write_atomically(out / "check.html", page(report).encode())
+        self._write(out, report.to_dict(), page(report))
         if self.json:
             print(json.dumps(report.to_dict(), indent=2, ensure_ascii=False))
         else:
             states = [("wrong" if f.wrong else "allowed" if f.allowed else "note") for f in report.findings]
             rows = [(s, f.name, f.sentence) for s, f in zip(states, report.findings, strict=True)]
-            print(f"{report.data['name']}: {report.data['images']:,} images")
+            print(printable(f"{report.data['name']}: {report.data['images']:,} images"))
             print_table(rows, header=False) if rows else print("nothing was found")
             print(f"\n{out / 'check.html'}")
         return 1 if report.wrong else 0
+
+    def _folder(self) -> Path:
+        """Where the report goes: a folder that is ours or new, can be written to, and is not in the data."""
+        place = Path(self.data)
+        name = place.resolve().stem if place.exists() else self.data.replace(":", "-")
+        out = self.out or Path(f"{name}-check")
+        if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "check.json").is_file())):
+            raise InputError(f"{out} is there already and is not a check's; name another folder with --out")
+        if place.is_dir() and out.resolve().is_relative_to(place.resolve()):
+            raise InputError(f"the report would go to {out}, which lies in the data; name another folder with --out")
+        there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+        if not os.access(there, os.W_OK):
+            raise InputError(f"{there} cannot be written to; name another folder with --out")
+        return out
+
+    @staticmethod
+    def _write(out: Path, report: dict[str, object], html: str) -> None:
+        from medmamba.bundle import write_atomically, write_json
+
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "check.json", report)
+        write_atomically(out / "check.html", html.encode(errors="backslashreplace"))
 
 
 @dataclass(frozen=True)
@@ -129,7 +154,7 @@ class Prepare:
 
         made = prepare(self.name, self.download, out=self.out)
         for note in made.notes:
-            print(note, file=sys.stderr)
+            print(printable(note), file=sys.stderr)
         if made.table is not None:
             print(f"{made.images} images", file=sys.stderr)
             print(made.table)
