@@ -24,7 +24,7 @@ TRAIN = ["--model", "test_resnet", "--recipe", "quick", "--epochs", "1", "--imag
 
 def save(path: Path, shade: int, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    random = np.random.default_rng([seed, *str(path.parent).encode()])  # another picture in another folder
+    random = np.random.default_rng([seed, *path.parent.parent.name.encode()])  # another picture in another folder
     pixels = random.integers(0, 40, (12, 10)) + shade
     Image.fromarray(pixels.astype(np.uint8)).save(path)
     return path
