@@ -16,7 +16,8 @@ from medmamba.training.precision import choose_precision
 # `graph` means that the work is recorded in a CUDA graph and replayed; the first word, how the kernels come about;
 # `onnx` is what `medmamba export` writes, run by onnxruntime
 ONNX = "onnx"
-MODES = ("eager", "compile", "graph", "compile+graph", ONNX)
+TORCH_MODES = ("eager", "compile", "graph", "compile+graph")
+MODES = (*TORCH_MODES, ONNX)
 PRECISIONS = {"32-true": torch.float32, "bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}
 _OTHER_NAMES = ("auto", "32")
 
@@ -33,7 +34,7 @@ class Defaults:
 
 DEFAULTS = {
     "cuda": Defaults(
-        ("convnext_tiny", "medmamba_tiny", "swin_tiny_patch4_window7_224", "resnet50"), MODES[:4], 128, (224, 224)
+        ("convnext_tiny", "medmamba_tiny", "swin_tiny_patch4_window7_224", "resnet50"), TORCH_MODES, 128, (224, 224)
     ),
     "cpu": Defaults(("resnet18", "medmamba_nano"), ("eager",), 8, (64, 64)),
 }
