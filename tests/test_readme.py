@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmamba.data.phantoms import phantom
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -35,12 +37,10 @@ def test_the_two_lines_do_all_their_set_up():
 
 
 def test_the_commands_on_your_own_images_run(tmp_path):
-    rng = np.random.default_rng(0)
-    for name, shade in (("benign", 60), ("malignant", 180)):
+    for label, name in enumerate(("benign", "malignant")):
         (tmp_path / "photos" / name).mkdir(parents=True)
-        for i in range(20):
-            pixels = np.clip(rng.normal(shade, 30, (48, 64)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+        for i in range(30):
+            Image.fromarray(phantom(2 * i + label)[0]).save(tmp_path / "photos" / name / f"{i}.png")
     (tmp_path / "new").mkdir()
     Image.fromarray(np.full((48, 64), 100, np.uint8)).save(tmp_path / "new" / "a.png")
     for line in SHELL[1].strip().splitlines():

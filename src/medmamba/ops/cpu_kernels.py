@@ -8,7 +8,18 @@ A log2(e), since 2^x is what the machine computes.
 
 from numba.extending import register_jitable
 
-from medmamba.ops.cpu_vectors import LANES, LOG2_E, load, log_one_plus, splat, spread, store, total, where_positive
+from medmamba.ops.cpu_vectors import (
+    LANES,
+    LOG2_E,
+    load,
+    log_one_plus,
+    prefetch,
+    splat,
+    spread,
+    store,
+    total,
+    where_positive,
+)
 from medmamba.ops.cpu_vectors import power as exp2
 
 
@@ -54,6 +65,18 @@ def set_steps(  # type: ignore[no-untyped-def]
                 store(slopes, t * tile + i, where_positive(v, one, e) / (one + e))
 
 
+@register_jitable
+def fetch(x, y, BC, order, q, b, begin, end, lo, w, at_y):  # type: ignore[no-untyped-def]
+    """Ask for what scan q will read at the times from one to another: down a column, it is far apart in memory."""
+    for t in range(begin, end):
+        _, row, at_x = find(x, BC, order, q, t, b, lo)
+        for i in range(0, w, LANES):
+            prefetch(x, at_x + i)
+            prefetch(y, at_y * x.size + at_x + i)
+        for i in range(0, BC.shape[3], LANES):
+            prefetch(BC, row + i)
+
+
 def forward(  # type: ignore[no-untyped-def]
     x, dt, weight, bias, rates, BC, D, order, y, state, steps, slopes, parts, tile, first, last
 ):  # fmt: skip
@@ -72,6 +95,7 @@ def forward(  # type: ignore[no-untyped-def]
             state[:] = 0
             for start in range(0, length, chunk):
                 size = min(chunk, length - start)
+                fetch(x, y, BC, order, q, b, start + size, min(start + size + chunk, length), lo, w, at_y)
                 set_steps(steps, slopes, dt, weight, bias, BC, order, q, b, start, size, lo, w, tile)
                 for t in range(size):
                     _, row, at_x = find(x, BC, order, q, start + t, b, lo)

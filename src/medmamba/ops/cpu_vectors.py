@@ -93,6 +93,22 @@ def store(typing_context, array, index, vector):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def prefetch(typing_context, array, index):  # type: ignore[no-untyped-def]
+    """Have the machine bring what `load` will read: it does not wait, and reads nothing."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        place = builder.bitcast(builder.gep(data, [arguments[1]]), ir.IntType(8).as_pointer())
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(function, [place, *(ir.Constant(number, value) for value in (0, 3, 1))])  # to read, to keep, data
+        return context.get_dummy_value()
+
+    return types.none(array, types.intp), code
+
+
+@intrinsic
 def splat(typing_context, number):  # type: ignore[no-untyped-def]
     """One number in all lanes."""
 
