@@ -109,11 +109,12 @@ def test_a_mark_in_the_corner_of_one_class_is_a_likely_shortcut(make_set: Callab
         return pixels
 
     found = named(make_set(mark))
-    assert {(f.details["by"], f.details["class"]) for f in found["shortcut"]} == {
-        ("border", "class0"),
-        ("border", "class1"),
-    }
-    assert all(float(str(f.details["low"])) > 0.9 for f in found["shortcut"])
+    (finding,) = found["shortcut"]
+    assert finding.details["by"] == "border"
+    classes = finding.details["classes"]
+    assert isinstance(classes, dict)
+    assert set(classes) == {"class0", "class1"}
+    assert all(figures["low"] > 0.9 for figures in classes.values())
 
 
 def test_another_size_for_one_class_is_a_likely_shortcut(make_set: Callable[..., Path]) -> None:
@@ -257,7 +258,7 @@ def test_a_rare_class_does_not_hide_the_shortcuts_to_the_others(make_set: Callab
         (root / split / "rare").mkdir()
         Image.fromarray(phantom(99)[0]).save(root / split / "rare" / "x.png")
     found = named(root)
-    assert {f.details["class"] for f in found["shortcut"]} == {"class0", "class1"}
+    assert [list(f.details["classes"]) for f in found["shortcut"]] == [["class0", "class1"]]
     assert "shortcuts to rare were not looked for" in found["small-class"][1].sentence
 
 

@@ -169,17 +169,12 @@ def _about_shortcuts(seen: Scan, groups: Sequence[Group], data: Dataset) -> Iter
     if rare and len(seen.looks):
         yield Finding("small-class", f"shortcuts to {few(rare)} were not looked for, since they are so rare")
     what = {"border": "the border of the picture", "file": "the size and kind of the file"}
-    for shortcut in find_shortcuts(seen.looks, seen.targets, units):
-        name = data.classes[shortcut.label]
-        interval = f"AUC {shortcut.auc:.2f}, {shortcut.low:.2f} to {shortcut.high:.2f}"
-        details: dict[str, object] = {
-            "by": shortcut.by,
-            "class": name,
-            "auc": shortcut.auc,
-            "low": shortcut.low,
-            "high": shortcut.high,
-        }
-        yield Finding("shortcut", f"{name} can be told by {what[shortcut.by]} alone ({interval})", details=details)
+    found = find_shortcuts(seen.looks, seen.targets, units)
+    for by in dict.fromkeys(shortcut.by for shortcut in found):
+        of_class = {data.classes[shortcut.label]: shortcut for shortcut in found if shortcut.by == by}
+        told = [f"{name} (AUC {cut.auc:.2f}, {cut.low:.2f} to {cut.high:.2f})" for name, cut in of_class.items()]
+        figures = {name: {"auc": cut.auc, "low": cut.low, "high": cut.high} for name, cut in of_class.items()}
+        yield Finding("shortcut", f"{what[by]} alone tells {few(told)}", details={"by": by, "classes": figures})
 
 
 def _about_kinds(seen: Scan) -> Iterator[Finding]:
