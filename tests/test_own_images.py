@@ -323,10 +323,11 @@ def test_f070_training_with_workers_that_are_spawned(folder: Callable[..., Path]
         assert main(["split", str(data), "--out", str(tmp_path / "t.csv")]) == 0
         data = tmp_path / "t.csv"
     if kind == "npz":
-        pixels = np.zeros((12, 28, 28), np.uint8)
+        random = np.random.default_rng(0)
         splits = ("train", "val", "test")
+        pixels = {f"{split}_images": random.integers(0, 255, (12, 28, 28), np.uint8) for split in splits}
         labels = {f"{split}_labels": (np.arange(12) % 2)[:, None].astype(np.uint8) for split in splits}
-        np.savez(tmp_path / "t.npz", **{f"{split}_images": pixels for split in splits}, **labels)
+        np.savez(tmp_path / "t.npz", **pixels, **labels)
         data = tmp_path / "t.npz"
     script = tmp_path / "spawned.py"
     script.write_text(
