@@ -20,7 +20,7 @@ LAYERS = [
     ("check",),
     ("models", "data", "metrics"),
     ("network",),
-    ("tasks", "ops", "errors", "text"),
+    ("tasks", "ops", "errors", "text", "writing"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {("benchmark", "export"), ("tasks", "errors")}  # allowed although on one level

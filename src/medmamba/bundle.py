@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
+from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -195,22 +195,6 @@ def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, 
     if any(faults.values()):
         counts = ", ".join(f"{len(names)} {fault} ({names[0]})" for fault, names in faults.items() if names)
         raise InputError(f"{what} does not fit the model: of {len(expected)} tensors expected, {counts}")
-
-
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file whole: whoever reads it, whenever this process dies, finds the old content or the new."""
-    path = Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private, a run is for colleagues too
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def write_json(path: str | os.PathLike[str], entries: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import os
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from medmamba.data.reading import DEFAULT, read_image
 from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
+from medmamba.writing import write_atomically
 
 ALL = "all"  # the name that stands for every split at once
 
@@ -134,14 +136,9 @@ class Dataset:
         Paths in it are relative to the table's folder, so that both can be moved together, but absolute where the two
         have nothing in common. The labels of a multi-label task are joined by `|`.
         """
-        path = Path(path)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-        try:
-            with temporary.open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(self._table(path.parent))
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        path, text = Path(path), io.StringIO(newline="")
+        csv.writer(text, lineterminator="\n").writerows(self._table(path.parent))
+        write_atomically(path, text.getvalue().encode())
 
     def _table(self, folder: Path) -> Iterator[list[str]]:
         place = cache(partial(_place, os.path.realpath(folder)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from medmamba.data.medmnist import md5, parse_name
 from medmamba.data.prepare import class_folders, fetal_planes, pad_ufes
 from medmamba.data.prepare.found import Entry, Found
 from medmamba.errors import InputError, suggest
+from medmamba.writing import write_atomically
 
 PREPARERS: Mapping[str, Callable[[Path, Row], Found]] = {
     "pad-ufes-20": pad_ufes.find,
@@ -71,7 +71,7 @@ def prepare(name: str, download: str | os.PathLike[str], *, out: str | os.PathLi
         reasons = "; ".join(found.left_out)
         raise InputError(f"{download} has no image that can be used: {reasons}; give the download of {row.title}")
     notes = [*found.left_out, *found.notes, *_differences(found.entries, row)]
-    _write_new(out, found.entries)
+    write_atomically(out, _table(found.entries, out.parent))
     return Prepared(out, len(found.entries), tuple(notes), not found.left_out)
 
 
@@ -135,18 +135,3 @@ def _relative(file: Path, folder: Path) -> str:
         return Path(os.path.relpath(file, folder)).as_posix()
     except ValueError:  # on another drive
         return os.path.abspath(file)
-
-
-def _write_new(out: Path, entries: Sequence[Entry]) -> None:
-    """Write a table that appears whole or not at all, and never in the place of another file."""
-    handle, temporary = tempfile.mkstemp(dir=out.parent, prefix=f".{out.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(_table(entries, out.parent))
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private
-        _check_out(out)
-        os.replace(temporary, out)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
