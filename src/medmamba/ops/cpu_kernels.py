@@ -11,6 +11,9 @@ from numba.extending import register_jitable
 from medmamba.ops.cpu_vectors import (
     LANES,
     LOG2_E,
+    all_above,
+    power_of_product,
+    fused,
     load,
     log_one_plus,
     prefetch,
@@ -26,7 +29,8 @@ from medmamba.ops.cpu_vectors import power as exp2
 @register_jitable
 def place(unit, parts, tiles, tile, k, d):  # type: ignore[no-untyped-def]
     """Image, part, its scans from one to another, tile, first channel and number of channels of a unit."""
-    b, part, c = unit // (parts * tiles), unit // tiles % parts, unit % tiles
+    # side by side are parts, whose outputs lie apart: threads that write neighbouring tiles share lines of the cache
+    b, c, part = unit // (parts * tiles), unit // parts % tiles, unit % parts
     return b, part, k * part // parts, k * (part + 1) // parts, c, c * tile, min(tile, d - c * tile)
 
 
@@ -103,9 +107,14 @@ def forward(  # type: ignore[no-untyped-def]
                     for i in range(0, w, LANES):
                         xs, step = load(x, at_x + i), load(steps, t * tile + i)
                         inflow, out = step * xs, load(D, q * d + lo + i) * xs
+                        low = load(rates, (q * n + n - 1) * d + lo + i)  # XXX
+                        within = all_above(step * low, x.dtype.type(-126))
                         for m in range(n):
-                            decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
-                            h = decay * load(state, m * tile + i) + inflow * spread(BC, row + at_B + m)
+                            if within:
+                                decay = power_of_product(step, load(rates, (q * n + m) * d + lo + i))
+                            else:
+                                decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
+                            h = fused(decay, load(state, m * tile + i), inflow * spread(BC, row + at_B + m))
                             store(state, m * tile + i, h)
                             out = out + h * spread(BC, row + at_C + m)
                         if j == 1 and q > begin:

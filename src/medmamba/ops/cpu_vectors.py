@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import types
+from numba.core import cgutils, types
 from numba.extending import intrinsic, models, overload, register_model
 
 LANES = 16
@@ -217,6 +217,21 @@ def _polynomial(builder, x, coefficients):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
+def fused(typing_context, a, b, c):  # type: ignore[no-untyped-def]
+    """a b + c, of vectors, in one instruction where the machine has it."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        kind = arguments[0].type
+        element = "f32" if isinstance(kind.element, ir.FloatType) else "f64"
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}{element}"
+        )
+        return builder.call(function, arguments)
+
+    return a(a, b, c), code
+
+
+@intrinsic
 def _fast_power(typing_context, y):  # type: ignore[no-untyped-def]
     def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         y, kind = arguments[0], arguments[0].type
@@ -224,9 +239,9 @@ def _fast_power(typing_context, y):  # type: ignore[no-untyped-def]
         y = builder.select(builder.fcmp_ordered("<", y, lowest), lowest, y)  # so a NaN stays one
         shifted = builder.fadd(y, rounding)  # without flags, that the next line does not undo it
         fraction = builder.fsub(y, builder.fsub(shifted, rounding))
-        exponent = builder.add(builder.bitcast(shifted, OF_INTEGERS), constant(127, OF_INTEGERS))
-        whole = builder.bitcast(builder.shl(exponent, constant(23, OF_INTEGERS)), kind)
-        return builder.fmul(_polynomial(builder, fraction, POWER), whole, flags=FUSED)
+        whole = builder.shl(builder.bitcast(shifted, OF_INTEGERS), constant(23, OF_INTEGERS))
+        mantissa = builder.bitcast(_polynomial(builder, fraction, POWER), OF_INTEGERS)
+        return builder.bitcast(builder.add(mantissa, whole), kind)
 
     return y(y), code
 
@@ -237,6 +252,47 @@ def _fast_log(typing_context, e):  # type: ignore[no-untyped-def]
         return builder.fmul(arguments[0], _polynomial(builder, arguments[0], LOG), flags=FUSED)
 
     return e(e), code
+
+
+@intrinsic
+def all_above(typing_context, vector, bound):  # type: ignore[no-untyped-def]
+    """Whether every lane is at least the number; not where one is NaN."""
+
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        above = builder.fcmp_ordered(">=", arguments[0], _splat(builder, arguments[1]))
+        bits = builder.bitcast(above, ir.IntType(LANES))
+        return builder.icmp_signed("==", bits, ir.Constant(ir.IntType(LANES), -1))
+
+    return types.boolean(vector, vector.dtype), code
+
+
+@intrinsic
+def _fast_power_of_product(typing_context, a, b):  # type: ignore[no-untyped-def]
+    def code(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        a, b = arguments
+        kind = a.type
+        rounding = constant(ROUND, kind)
+        fma = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(kind, [kind] * 3), f"llvm.fmuladd.v{LANES}f32"
+        )
+        shifted = builder.call(fma, [a, b, rounding])
+        fraction = builder.call(fma, [a, b, builder.fsub(rounding, shifted)])
+        whole = builder.shl(builder.bitcast(shifted, OF_INTEGERS), constant(23, OF_INTEGERS))
+        mantissa = builder.bitcast(_polynomial(builder, fraction, POWER), OF_INTEGERS)
+        return builder.bitcast(builder.add(mantissa, whole), kind)
+
+    return a(a, b), code
+
+
+def power_of_product(a, b):  # type: ignore[no-untyped-def]
+    raise NotImplementedError
+
+
+@overload(power_of_product)
+def _power_of_product(a, b):  # type: ignore[no-untyped-def]
+    if a.dtype == types.float32:
+        return lambda a, b: _fast_power_of_product(a, b)
+    return lambda a, b: power(a * b)
 
 
 def _by_lane(function: Callable[..., Any]) -> Callable[..., Any]:
