@@ -61,7 +61,7 @@ def _forward(tokens: Tokens, order: np.ndarray, dt_weight: Tensor, dt_bias: Tens
     tile = _tile(x.shape[3], least=-(-2 * torch.get_num_threads() // units))
     y = np.empty((parts if x.shape[2] == 1 else 1, *x.shape), x.dtype)
     arguments = (x, dt, weight, bias, rates, BC, D, order, y)
-    scratch = ((rates.shape[1], tile), (AHEAD, tile), (0, tile))
+    scratch = ((rates.shape[1], tile), (AHEAD, tile), (0, tile), (tile,))
     _spread(kernels().forward, arguments, scratch, (parts, tile), units=units * -(-x.shape[3] // tile))
     return _sum(y)[..., :d]
 
@@ -78,7 +78,7 @@ def backward(grad: Tensor, tokens: Tokens, order: Tensor) -> Tokens:
     dA, dD = np.zeros((batch, *A.shape), A.dtype), np.zeros((batch, *D.shape), D.dtype)
     arguments = (gradient, x, dt, A, _rates(A), BC, D, order.numpy(), dx, ddt, dA, dBC, dD)
     of_chunk = ((CHUNK + 1, states, tile), (CHUNK, states, tile), *2 * ((CHUNK, tile),))
-    scratch = ((chunks, states, tile), *of_chunk, (states, tile), (2 * states, kernels().lanes))
+    scratch = ((chunks, states, tile), *of_chunk, (states, tile), (2 * states, kernels().lanes), (tile,))
     _spread(kernels().backward, arguments, scratch, (parts, tile), units=batch * parts * tiles)
     sums = dA.sum(0).transpose(0, 2, 1)[:, :d], dBC.sum(0), dD.sum(0)[:, :d]
     return Tokens(_sum(dx)[..., :d], torch.from_numpy(ddt)[..., :d], *map(torch.from_numpy, sums))

@@ -11,11 +11,11 @@ from numba.extending import register_jitable
 from medmamba.ops.cpu_vectors import (
     LANES,
     LOG2_E,
+    LOWEST,
     all_above,
-    power_of_product,
-    fused,
     load,
     log_one_plus,
+    power_of_product,
     prefetch,
     splat,
     spread,
@@ -81,8 +81,28 @@ def fetch(x, y, BC, order, q, b, begin, end, lo, w, at_y):  # type: ignore[no-un
             prefetch(BC, row + i)
 
 
+@register_jitable
+def set_lowest(lowest, rates, q, lo, w):  # type: ignore[no-untyped-def]
+    """The lowest rate of each channel of scan q; NaN for a channel of which one is NaN or infinite."""
+    _, n, d = rates.shape
+    for i in range(0, w, LANES):
+        low = total_rate = splat(rates.dtype.type(0))
+        for m in range(n):
+            rate = load(rates, (q * n + m) * d + lo + i)
+            low, total_rate = where_positive(low - rate, rate, low), total_rate + rate
+        store(lowest, i, low + (total_rate - total_rate))
+
+
+@register_jitable
+def power(step, rates, at, small):  # type: ignore[no-untyped-def]
+    """2^(step rate); `small` says that no exponent is out of range."""
+    if small:
+        return power_of_product(step, load(rates, at))
+    return exp2(step * load(rates, at))
+
+
 def forward(  # type: ignore[no-untyped-def]
-    x, dt, weight, bias, rates, BC, D, order, y, state, steps, slopes, parts, tile, first, last
+    x, dt, weight, bias, rates, BC, D, order, y, state, steps, slopes, lowest, parts, tile, first, last
 ):  # fmt: skip
     """Set y, (parts, b, l, 1, d) for j = 1 and (1, b, l, j, d) otherwise, to the outputs of the scans.
 
@@ -91,12 +111,13 @@ def forward(  # type: ignore[no-untyped-def]
     """
     (k, n, d), (_, length, j, _) = rates.shape, x.shape
     tiles, chunk = (d + tile - 1) // tile, len(steps)
-    at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
+    at_B, at_C, bound = BC.shape[3] - 2 * n, BC.shape[3] - n, x.dtype.type(LOWEST)
     for unit in range(first, last):
         b, part, begin, end, _, lo, w = place(unit, parts, tiles, tile, k, d)
         at_y = part if j == 1 else 0
         for q in range(begin, end):
             state[:] = 0
+            set_lowest(lowest, rates, q, lo, w)
             for start in range(0, length, chunk):
                 size = min(chunk, length - start)
                 fetch(x, y, BC, order, q, b, start + size, min(start + size + chunk, length), lo, w, at_y)
@@ -107,14 +128,10 @@ def forward(  # type: ignore[no-untyped-def]
                     for i in range(0, w, LANES):
                         xs, step = load(x, at_x + i), load(steps, t * tile + i)
                         inflow, out = step * xs, load(D, q * d + lo + i) * xs
-                        low = load(rates, (q * n + n - 1) * d + lo + i)  # XXX
-                        within = all_above(step * low, x.dtype.type(-126))
+                        small = all_above(step * load(lowest, i), bound)
                         for m in range(n):
-                            if within:
-                                decay = power_of_product(step, load(rates, (q * n + m) * d + lo + i))
-                            else:
-                                decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
-                            h = fused(decay, load(state, m * tile + i), inflow * spread(BC, row + at_B + m))
+                            decay = power(step, rates, (q * n + m) * d + lo + i, small)
+                            h = decay * load(state, m * tile + i) + inflow * spread(BC, row + at_B + m)
                             store(state, m * tile + i, h)
                             out = out + h * spread(BC, row + at_C + m)
                         if j == 1 and q > begin:
@@ -124,7 +141,7 @@ def forward(  # type: ignore[no-untyped-def]
 
 def backward(  # type: ignore[no-untyped-def]
     grad, x, dt, A, rates, BC, D, order, dx, ddt, dA, dBC, dD,
-    borders, states, decays, steps, slopes, carry, sums, parts, tile, first, last,
+    borders, states, decays, steps, slopes, carry, sums, lowest, parts, tile, first, last,
 ):  # fmt: skip
     """Gradients: dx (as y in `forward`), ddt and dBC (a tile each) are set, dA and dD (an image each) added to.
 
@@ -133,7 +150,7 @@ def backward(  # type: ignore[no-untyped-def]
     """
     (k, n, d), (images, length, j, _) = rates.shape, x.shape
     chunk, chunks, tiles = len(decays), len(borders), (d + tile - 1) // tile
-    at_B, at_C = BC.shape[3] - 2 * n, BC.shape[3] - n
+    at_B, at_C, bound = BC.shape[3] - 2 * n, BC.shape[3] - n, x.dtype.type(LOWEST)
     zero, no_slopes = splat(x.dtype.type(0)), slopes[:0]
     none = A[:, :0]  # a weight of rank 0: `dt` is there, and the bias beside it is not read
     for unit in range(first, last):
@@ -141,6 +158,7 @@ def backward(  # type: ignore[no-untyped-def]
         at_dx = part if j == 1 else 0
         for q in range(begin, end):
             borders[0] = 0
+            set_lowest(lowest, rates, q, lo, w)
             for c in range(chunks - 1):
                 borders[c + 1] = borders[c]
                 set_steps(steps, no_slopes, dt, none, D, BC, order, q, b, c * chunk, chunk, lo, w, tile)
@@ -149,9 +167,10 @@ def backward(  # type: ignore[no-untyped-def]
                     for i in range(0, w, LANES):
                         step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
+                        small = all_above(step * load(lowest, i), bound)
                         for m in range(n):
                             at = ((c + 1) * n + m) * tile + i
-                            decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
+                            decay = power(step, rates, (q * n + m) * d + lo + i, small)
                             store(borders, at, decay * load(borders, at) + inflow * spread(BC, row + at_B + m))
             carry[:] = 0
             for c in range(chunks - 1, -1, -1):
@@ -164,9 +183,10 @@ def backward(  # type: ignore[no-untyped-def]
                     for i in range(0, w, LANES):
                         step = load(steps, t * tile + i)
                         inflow = step * load(x, at_x + i)
+                        small = all_above(step * load(lowest, i), bound)
                         for m in range(n):
                             at = (t * n + m) * tile + i
-                            decay = exp2(step * load(rates, (q * n + m) * d + lo + i))
+                            decay = power(step, rates, (q * n + m) * d + lo + i, small)
                             store(decays, at, decay)
                             h = decay * load(states, at) + inflow * spread(BC, row + at_B + m)
                             store(states, at + n * tile, h)
