@@ -4,7 +4,7 @@
 
 On a processor that others use too, speed drifts by more than the networks differ. So they take turns: a step of each in
 every round, and the figure is the median over rounds of a network's time by that of the first in the same round, with
-the quartiles. Prediction is in `inference_mode` with folded batch norms, as `medmamba predict` does it; training is
+the quartiles. Prediction is in `inference_mode`, as `medmamba predict` does it; training is
 forward, backward and AdamW. Each comparison has a process of its own, since what ran before decides where the next
 finds its memory. Memory is the largest of a process that does nothing else, with Python and PyTorch.
 """
@@ -31,7 +31,7 @@ from epoch_rate import provenance
 
 import medmamba
 from medmamba.export.program import as_onnx, trace
-from medmamba.network import fold_batch_norms
+from medmamba.network import for_inference
 from medmamba.predictor.onnx_file import INPUT
 
 RESULTS = Path(__file__).parent / "results" / "processor.json"
@@ -156,7 +156,7 @@ def memory() -> dict[str, Any]:
 
 def load(model: str, train: bool) -> torch.nn.Module:
     net = medmamba.create_model(model, num_classes=CLASSES).to(memory_format=torch.channels_last)
-    return net.train() if train else fold_batch_norms(net.eval())
+    return net.train() if train else for_inference(net.eval())
 
 
 def predict(net: torch.nn.Module, images: torch.Tensor) -> Callable[[], object]:

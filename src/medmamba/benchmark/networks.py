@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medmamba.benchmark.plan import ONNX, Plan
 from medmamba.benchmark.timing import Call, Spread, measure, release, spread
 from medmamba.errors import one_line
-from medmamba.network import fold_batch_norms, mend_inductor
+from medmamba.network import for_inference, mend_inductor
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ def measure_model(name: str, model: nn.Module, plan: Plan, advance: Callable[[],
 
 
 def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(fold_batch_norms(copy.deepcopy(model).eval()), plan)  # as `predict` runs it
+    subject = Subject(for_inference(copy.deepcopy(model).eval().to(plan.device)))  # as `predict` runs it
     found = []
     for mode in plan.modes:
         for quantity, batch in (("inference", plan.batch_size), ("latency", 1)):
@@ -94,7 +94,7 @@ def _inference(name: str, model: nn.Module, plan: Plan, advance: Callable[[], No
 
 
 def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], None]) -> list[Measurement]:
-    subject = _subject(copy.deepcopy(model).train(), plan)
+    subject = Subject(copy.deepcopy(model).train().to(plan.device).to(memory_format=torch.channels_last))
     found = []
     for mode in plan.modes:
         if mode != ONNX:  # which does not train
@@ -103,10 +103,6 @@ def _training(name: str, model: nn.Module, plan: Plan, advance: Callable[[], Non
     del subject
     _forget(plan)
     return found
-
-
-def _subject(model: nn.Module, plan: Plan) -> Subject:
-    return Subject(model.to(plan.device).to(memory_format=torch.channels_last))
 
 
 def _export(net: nn.Module, plan: Plan) -> Callable[[Tensor], Tensor]:

@@ -4,7 +4,7 @@ timm, whose import would delay the start of `predict`, is met only in `medmamba.
 """
 
 from medmamba.network.compiling import mend_inductor, record
-from medmamba.network.folding import fold_batch_norms
+from medmamba.network.inference import for_inference
 from medmamba.network.medmamba import VARIANTS, MedMamba, build, check_size
 
-__all__ = ["VARIANTS", "MedMamba", "build", "check_size", "fold_batch_norms", "mend_inductor", "record"]
+__all__ = ["VARIANTS", "MedMamba", "build", "check_size", "for_inference", "mend_inductor", "record"]

@@ -10,7 +10,7 @@ from torch import nn
 
 from medmamba.bundle import Bundle, load_bundle, load_model
 from medmamba.device import check_device, scan_backend, settle
-from medmamba.network import fold_batch_norms
+from medmamba.network import for_inference
 from medmamba.predictor.classifier import Classifier
 from medmamba.tasks import probabilities
 
@@ -57,7 +57,6 @@ def load(folder: str | os.PathLike[str], *, device: str = "auto") -> NetworkClas
     """
     bundle = load_bundle(folder)
     check_device(device)
-    model = fold_batch_norms(load_model(folder, bundle))
-    shape = bundle.preprocessing
+    model, shape = load_model(folder, bundle), bundle.preprocessing
     place = settle(model, device, (1, shape.channels, shape.height, shape.width))
-    return NetworkClassifier(bundle, model, place)
+    return NetworkClassifier(bundle, for_inference(model), place)

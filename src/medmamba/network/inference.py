@@ -1,9 +1,36 @@
-"""Fewer operations for a network that will not be trained any more."""
+"""A network that will not be trained any more: fewer operations, and weights in the order in which they are read."""
 
 from __future__ import annotations
 
+import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from medmamba.network.ss2d import SS2D
+
+
+def for_inference(net: nn.Module) -> nn.Module:
+    """Make a network on its device as fast as it can be in plain PyTorch, in place; the function stays but for rounding.
+
+    Every BatchNorm that can be is folded, and weights are laid out in memory as they are read: those of convolutions
+    channels-last, and on the CPU those of the scan with the channels side by side. Otherwise each call would copy them,
+    which for one image takes a tenth of the time.
+
+    Args:
+        net: In evaluation mode.
+
+    Returns:
+        `net`.
+
+    Raises:
+        ValueError: It is in training mode.
+    """
+    net = fold_batch_norms(net).to(memory_format=torch.channels_last)
+    for scan in (module for module in net.modules() if isinstance(module, SS2D)):
+        for weight in (scan.dt_weight, scan.A_log):
+            if weight.device.type == "cpu":
+                weight.data = weight.data.mT.contiguous().mT
+    return net
 
 
 def fold_batch_norms(net: nn.Module) -> nn.Module:
