@@ -90,9 +90,24 @@ def test_a_zero_decay_does_not_poison_what_follows(backend):
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_nan_is_not_hidden(backend):
+def test_decays_that_float32_can_and_cannot_hold_lie_side_by_side(backend):
+    """A kernel may compute the two in different ways: here some tokens and channels are of either kind."""
+    case = cross_scan_case(h=6, w=7, d=40, n=16)
+    case["A"] = -torch.arange(1.0, 17, dtype=torch.float64).expand(4, 40, 16).contiguous()
+    case["dt_bias"] += torch.linspace(-3, 12, 40, dtype=torch.float64)  # 16 times the step: from under 1 to over 200
+    assert_all_close(
+        with_gradients(cross_scan, {k: t.float() for k, t in case.items()}, backend=backend),
+        with_gradients(cross_scan, case, backend="reference"),
+        1e-5,
+    )
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("bits", [0x7FC00000, 0x7FC00001, 0x7FFFFFFF], ids=hex)
+def test_a_nan_is_not_hidden(backend, bits):
     case = cross_scan_case(dtype=torch.float32)
-    case["A"][0, 0, 0] = float("nan")
+    case["A"].view(torch.int32)[0, 0, 0] = bits
+    assert case["A"][0, 0, 0].isnan()
     assert cross_scan(**case, backend=backend)[..., 0].isnan().all()
 
 
