@@ -10,7 +10,7 @@ from medmamba.network.ss2d import SS2D
 
 
 def for_inference(net: nn.Module) -> nn.Module:
-    """Make a network on its device as fast as it can be in plain PyTorch, in place; the function stays but for rounding.
+    """Make a network as fast as it can be in plain PyTorch on its device, in place; it is the same but for rounding.
 
     Every BatchNorm that can be is folded, and weights are laid out in memory as they are read: those of convolutions
     channels-last, and on the CPU those of the scan with the channels side by side. Otherwise each call would copy them,
