@@ -12,7 +12,7 @@ LAYERS = [
     ("__main__",),
     ("cli",),
     ("demo", "info", "importing", "benchmark", "export"),
-    ("evaluation", "training", "explain", "robustness"),
+    ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device",),
     ("bundle",),
@@ -20,10 +20,10 @@ LAYERS = [
     ("check",),
     ("models", "data", "metrics"),
     ("network",),
-    ("tasks", "ops", "errors", "text", "writing"),
+    ("tasks", "ops", "errors", "text", "writing", "decisions"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-SIDEWAYS = {("benchmark", "export"), ("tasks", "errors")}  # allowed although on one level
+SIDEWAYS = {("benchmark", "export"), ("tasks", "errors"), ("decisions", "errors")}  # allowed although on one level
 
 # package: rooms that may import it; anywhere else it is a breach
 ONLY_IN = {

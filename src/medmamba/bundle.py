@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from medmamba.card import card
 from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.decisions import Decisions
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
 from medmamba.writing import write_atomically
@@ -39,8 +40,10 @@ class Bundle:
         task: Decides activation, decision rule and metrics.
         classes: Class names; output i of the model belongs to `classes[i]`.
         positive: Index of the positive class of a binary task.
-        threshold: Probability from which a binary or multi-label model answers yes, 0 to 1.
+        threshold: Probability from which a binary or multi-label model answers yes, 0 to 1; for multi-label also one
+            for each label.
         preprocessing: How pixels reach the model.
+        decisions: What is done with its logits, as `calibrate` chose it.
         provenance: Where the weights came from; every entry may be missing.
     """
 
@@ -50,7 +53,8 @@ class Bundle:
     preprocessing: Preprocessing
     model_args: dict[str, Any] = field(default_factory=dict)
     positive: int = 1
-    threshold: float = 0.5
+    threshold: float | tuple[float, ...] = 0.5
+    decisions: Decisions = field(default_factory=Decisions)
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,8 +63,18 @@ class Bundle:
         check_class_names(self.classes, "the bundle")
         if not 0 <= self.positive < max(2, len(self.classes)):
             raise InputError(f"positive class {self.positive} is none of the {len(self.classes)} classes")
-        if not 0 <= self.threshold <= 1:
+        self._check_thresholds()
+
+    def _check_thresholds(self) -> None:
+        several = isinstance(self.threshold, tuple)
+        thresholds = self.threshold if isinstance(self.threshold, tuple) else (self.threshold,)
+        if not all(0 <= threshold <= 1 for threshold in thresholds):
             raise InputError(f"threshold {self.threshold} is no probability; expected 0 to 1")
+        if several and (self.task is not Task.MULTILABEL or len(thresholds) != len(self.classes)):
+            raise InputError(
+                f"{len(thresholds)} thresholds do not fit a {self.task} task with {len(self.classes)} classes; "
+                "only a multi-label task has several, one for each label"
+            )
 
     def build_model(self) -> nn.Module:
         """A model of this description with fresh weights, drawn from torch's global generator."""
@@ -101,6 +115,7 @@ class Bundle:
             "classes": list(self.classes),
             "task": self.task.value,
             "preprocessing": self.preprocessing.to_dict(),
+            "decisions": self.decisions.to_dict(),
         }
         return {"format": FORMAT} | entries | changed
 
@@ -115,6 +130,7 @@ class Bundle:
         version = entries.pop("format", "unknown")
         if version != FORMAT:
             raise InputError(f"the bundle has format {version}, this version reads format {FORMAT}; update medmamba")
+        entries.setdefault("decisions", {})  # which a bundle of an earlier version has not
         known = {entry.name for entry in fields(cls)}
         if wrong := sorted(known.symmetric_difference(entries)):
             raise InputError(
@@ -126,6 +142,9 @@ class Bundle:
         entries["task"] = Task(entries["task"])
         entries["classes"] = tuple(entries["classes"])
         entries["preprocessing"] = Preprocessing.from_dict(entries["preprocessing"])
+        entries["decisions"] = Decisions.from_dict(entries["decisions"])
+        if isinstance(entries["threshold"], list):
+            entries["threshold"] = tuple(entries["threshold"])
         return cls(**entries)
 
 

@@ -28,9 +28,15 @@ class Task(StrEnum):
     ORDINAL = "ordinal"
 
 
-def probabilities(task: Task, logits: Tensor) -> Tensor:
-    """Turn logits (n, classes) into probabilities (n, classes): a sigmoid each for multi-label, else a softmax."""
-    logits = logits.float()
+def probabilities(task: Task, logits: Tensor, *, temperature: float = 1.0) -> Tensor:
+    """Turn logits (n, classes) into probabilities (n, classes): a sigmoid each for multi-label, else a softmax.
+
+    Args:
+        task: Decides between the two.
+        logits: (n, classes).
+        temperature: The logits are divided by it first (Guo et al. 2017).
+    """
+    logits = logits.float() if temperature == 1 else logits.float() / temperature
     return logits.sigmoid() if task is Task.MULTILABEL else logits.softmax(dim=-1)
 
 

@@ -83,8 +83,21 @@ def print_headline(report: dict[str, Any]) -> None:
     ]
     print()
     print_table(rows)
+    for title, parts in report["subgroups"].items():
+        print()
+        print_subgroups(title, parts)
     for note in report["notes"]:
         print(note)
+
+
+def print_subgroups(title: str, parts: Sequence[dict[str, Any]]) -> None:
+    """A row a subgroup."""
+    from medmamba.metrics import in_words
+
+    columns = [name for name in ("auc", "accuracy", "sensitivity", "specificity") if name in parts[0]]
+    rows = [(title, "n", *columns)]
+    rows += [(part["value"], str(part["n"]), *(in_words(part[name]) for name in columns)) for part in parts]
+    print_table(rows)
 
 
 def as_csv(answers: Sequence[Prediction], classes: Sequence[str]) -> str:

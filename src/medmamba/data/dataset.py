@@ -7,7 +7,7 @@ import hashlib
 import io
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class ImageSet:
         files: Path of each image, or None if they stand in `array`.
         array: (n, h, w) or (n, h, w, 3), uint8, in memory or on disk, or None if they stand in `files`. Take images out
             of it one by one: as a whole it may not fit into memory.
+        attributes: What else a table says of each image, by column: site, device, sex and the like.
     """
 
     names: tuple[str, ...]
@@ -42,6 +43,7 @@ class ImageSet:
     groups: tuple[str, ...] | None = None
     files: tuple[Path, ...] | None = None
     array: Pixels | None = None
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if (self.files is None) == (self.array is None):
@@ -51,6 +53,7 @@ class ImageSet:
             "groups": self.groups,
             "files": self.files,
             "array": self.array,
+            **self.attributes,
         }
         for name, column in columns.items():
             if column is not None and len(column) != len(self.names):
@@ -179,4 +182,9 @@ def _joined(parts: list[ImageSet]) -> ImageSet:
         groups=chain([part.groups for part in parts]),
         files=chain([part.files for part in parts]),
         array=Joined([part.array for part in parts if part.array is not None]) if parts[0].files is None else None,
+        attributes={
+            title: tuple(cell for part in parts for cell in part.attributes[title])
+            for title in parts[0].attributes
+            if all(title in part.attributes for part in parts)
+        },
     )

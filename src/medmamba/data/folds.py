@@ -125,4 +125,5 @@ def _take(images: ImageSet, rows: np.ndarray) -> ImageSet:
         targets=images.targets[rows],
         groups=None if images.groups is None else tuple(images.groups[row] for row in rows),
         files=None if images.files is None else tuple(images.files[row] for row in rows),
+        attributes={title: tuple(cells[row] for row in rows) for title, cells in images.attributes.items()},
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,7 @@ class Listing:
         notes: Sentences worth telling the user.
         classes: All classes in order, where the source states them; None for those of train, sorted.
         allowed: Faults that were found and allowed, as `settle_fault` puts them.
+        attributes: Other columns of a table, by title.
     """
 
     name: str
@@ -58,6 +59,7 @@ class Listing:
     notes: tuple[str, ...] = ()
     classes: tuple[str, ...] | None = None
     allowed: tuple[str, ...] = ()
+    attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def make_dataset(listing: Listing, *, task: Task | None, classes: tuple[str, ...] | None, seed: int) -> Dataset:
@@ -187,6 +189,7 @@ def _open(listing: Listing, targets: np.ndarray, chosen: np.ndarray) -> ImageSet
         targets=targets[rows],
         groups=None if listing.groups is None else tuple(listing.groups[row] for row in rows),
         files=tuple(listing.files[row] for row in rows),
+        attributes={title: tuple(cells[row] for row in rows) for title, cells in listing.attributes.items()},
     )
 
 
@@ -197,6 +200,7 @@ def without(listing: Listing, names: Collection[str]) -> Listing:
     for title in ("names", "files", "labels", "splits", "groups"):
         column = getattr(listing, title)
         columns[title] = None if column is None else tuple(column[row] for row in left)
+    columns["attributes"] = {title: tuple(cells[row] for row in left) for title, cells in listing.attributes.items()}
     return replace(listing, **columns)
 
 

@@ -68,6 +68,7 @@ def read_table(
         allowed += _settle_crossing(path, groups, splits, allow)
     if marks and not trained:
         allowed += _settle_unmarked(path, marks, labels, splits, allow)
+    used = {file, split, group, label, *marks}
     return Listing(
         name=path.resolve().parent.name if path.name in FOLDER_TABLES else path.stem,
         names=tuple(table.cells[file]),
@@ -78,6 +79,7 @@ def read_table(
         notes=(*_on_columns(table, {"file": file, "label": label, "patient": group}, {split, *marks}), *notes),
         classes=tuple(unicodedata.normalize("NFC", title) for title in marks) or None,
         allowed=tuple(allowed),
+        attributes={title: tuple(cells) for title, cells in table.cells.items() if title not in used},
     )
 
 

@@ -22,6 +22,7 @@ from medmamba.data.faults import check_allowed
 from medmamba.data.related import check_unseen
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
+from medmamba.evaluation.subgroups import check_columns, divide
 from medmamba.metrics import summarise
 from medmamba.tasks import Task, decide
 from medmamba.text import spreadsheet_cell
@@ -43,6 +44,7 @@ def evaluate(
     group_column: str | None = None,
     label_columns: Sequence[str] = (),
     allow: Collection[str] = (),
+    by: Sequence[str] = (),
     batch_size: int = 64,
     resamples: int = 1000,
     seed: int = 0,
@@ -59,13 +61,15 @@ def evaluate(
         group_column: The patient column of a table, as in training.
         label_columns: The label columns of a table, as in training.
         allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the report says so.
+        by: Columns of the table by which the figures are given once more, for each of their values: site, sex, ...
         batch_size: Images that go through the model at once; changes speed and memory, not the figures.
         resamples: Bootstrap draws; 0 leaves the intervals out.
         seed: Of the bootstrap.
         progress: Called with (images done, images in all) after each batch.
 
     Returns:
-        What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `data` (`name`, `split`, `notes`); `model`
+        What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `subgroups` (by column, as
+        `medmamba.evaluation.subgroups.divide` gives them); `data` (`name`, `split`, `notes`); `model`
         (`name`, `preprocessing`, `trained_on` with name and fingerprint, and the keys of `complexity`); `made`
         (`date`, `device`, `backend`, `batch_size`, `versions`).
 
@@ -99,12 +103,18 @@ def evaluate(
     images = data.split(split)
     if len(images) == 0:
         raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
+    divided = check_columns(images, by, data.name)
     for sentence in allowed:
         logger.warning("allowed: %s", sentence)
     logger.info("scoring %d images of the split %s of %s", len(images), split, data.name)
     scores = classifier.scores(images, batch_size=batch_size, progress=progress)
     summary = _measure(bundle, images, scores, resamples, seed)
+
+    def of_rows(rows: np.ndarray) -> dict[str, Any]:
+        return _measure(bundle, images, scores, resamples, seed, rows)
+
     report = summary | {
+        "subgroups": divide(divided, of_rows),
         "data": {"name": data.name, "split": split, "notes": list(data.notes)},
         "model": _about_model(classifier),
         "made": _about_run(classifier, batch_size),
@@ -180,15 +190,19 @@ def _named(bundle: Bundle, target: np.ndarray) -> str:
     return bundle.classes[int(target)]
 
 
-def _measure(bundle: Bundle, images: ImageSet, scores: np.ndarray, resamples: int, seed: int) -> dict[str, Any]:
+def _measure(
+    bundle: Bundle, images: ImageSet, scores: np.ndarray, resamples: int, seed: int, rows: np.ndarray | None = None
+) -> dict[str, Any]:
+    """All figures of the images, or of those in some rows."""
+    rows = np.arange(len(images)) if rows is None else rows
     return summarise(
         bundle.task,
-        scores,
-        images.targets,
+        scores[rows],
+        images.targets[rows],
         bundle.classes,
         positive=bundle.positive,
         threshold=bundle.threshold,
-        groups=images.groups,
+        groups=None if images.groups is None else [images.groups[row] for row in rows],
         resamples=resamples,
         seed=seed,
     )

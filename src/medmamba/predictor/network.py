@@ -24,7 +24,8 @@ class Answers(nn.Module):
         self.network = network
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
-        return probabilities(self.bundle.task, self.network(self.bundle.preprocessing.normalise(pixels)))
+        logits = self.network(self.bundle.preprocessing.normalise(pixels))
+        return probabilities(self.bundle.task, logits, temperature=self.bundle.decisions.temperature)
 
 
 class NetworkClassifier(Classifier):

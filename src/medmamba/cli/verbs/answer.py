@@ -33,6 +33,8 @@ class Evaluate:
     """Columns of 0 and 1 in the table, as in training."""
     allow: tuple[str, ...] = ()
     """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
+    by: tuple[str, ...] = ()
+    """Columns of the table by whose values the figures are given once more: site, device, sex, ..."""
     batch_size: int = 64
     """Images at once; changes speed and memory, not the figures."""
     resamples: int = 1000
@@ -64,6 +66,7 @@ class Evaluate:
                 group_column=self.group_column,
                 label_columns=self.label_columns,
                 allow=self.allow,
+                by=self.by,
                 batch_size=self.batch_size,
                 resamples=self.resamples,
                 seed=self.seed,

@@ -1,0 +1,110 @@
+"""Is this picture of the kind that a model was trained on? Distances from the training images, without torch.
+
+Two distances are taken, because each sees what the other does not: in the network's features, from the nearest class
+(Mahalanobis; Lee et al. 2018), and in simple statistics of the picture, which a network may have learnt to ignore.
+`medmamba.calibration` fits them.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medmamba.decisions import Scope
+from medmamba.errors import InputError
+from medmamba.writing import write_atomically
+
+FILE = "scope.safetensors"
+BINS = 16  # of the histogram of grey levels
+
+
+@dataclass(frozen=True, eq=False)
+class Kind:
+    """The training images, as far as distances from them need it; all float32.
+
+    Attributes:
+        features: Whitened mean features of each class, (classes, d).
+        whitening: Of features, (d, d).
+        looks: Whitened mean statistics, (1, s).
+        looks_whitening: Of statistics, (s, s).
+    """
+
+    features: np.ndarray
+    whitening: np.ndarray
+    looks: np.ndarray
+    looks_whitening: np.ndarray
+
+    def distances(self, features: np.ndarray, looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Squared distances from the training images, in features (n, d) and in `looks` (n, s): (n,) each."""
+        return _nearest(features @ self.whitening, self.features), _nearest(looks @ self.looks_whitening, self.looks)
+
+    def strangeness(self, scope: Scope, features: np.ndarray, looks: np.ndarray) -> np.ndarray:
+        """Distance by the largest one allowed, the larger of the two, (n,); above 1 for a picture of another kind."""
+        of_features, of_looks = self.distances(features, looks)
+        return np.maximum(of_features / scope.features, of_looks / scope.looks)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write it into a bundle, replacing the file whole."""
+        from safetensors.numpy import save
+
+        write_atomically(Path(folder) / FILE, save(asdict(self)))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Kind:
+        """Read it from a bundle.
+
+        Raises:
+            InputError: The file is missing or damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        path = Path(folder) / FILE
+        try:
+            return cls(**load_file(path))
+        except (SafetensorError, OSError, TypeError) as reason:
+            raise InputError(f"{path} is missing or damaged ({reason}); copy it again or calibrate again") from None
+
+
+def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:
+    """Squared distance of each point (n, d) from the nearest of the centres (k, d), (n,)."""
+    return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres]).min(axis=0)
+
+
+def looks_of(pixels: np.ndarray) -> np.ndarray:
+    """Simple statistics of pictures, (n, 12) float64: brightness, contrast, extremes, edges, colour and histogram.
+
+    Args:
+        pixels: As `Preprocessing.pixels` gives them, uint8 (n, c, h, w).
+    """
+    return np.stack([_looks(picture.astype(np.float32) / 255) for picture in pixels])
+
+
+def _looks(picture: np.ndarray) -> np.ndarray:
+    grey = picture.mean(axis=0)
+    height, width = grey.shape
+    coarse = grey[: height // 2 * 2, : width // 2 * 2].reshape(height // 2, 2, width // 2, 2).mean(axis=(1, 3))
+    middle = grey[height // 4 : height - height // 4, width // 4 : width - width // 4]
+    shares = np.histogram(grey, bins=BINS, range=(0, 1))[0] / grey.size
+    colour = picture - grey
+    down, across = (np.abs(np.diff(grey, axis=axis)).mean() for axis in (0, 1))
+    smooth = np.mean([np.abs(np.diff(coarse, axis=axis)).mean() for axis in (0, 1)])
+    return np.array(
+        [
+            grey.mean(),
+            grey.std(),
+            np.median(grey) - grey.mean(),
+            (grey <= 2 / 255).mean(),
+            (grey >= 253 / 255).mean(),
+            down,
+            across,
+            smooth / (down + across + 1e-3),  # what of the edges is left in half the size: little for noise
+            middle.mean() - grey.mean(),
+            np.abs(colour).mean(),
+            colour.std(),
+            -(shares * np.log(shares + 1e-9)).sum(),
+        ]
+    )
