@@ -33,7 +33,7 @@ ONLY_IN = {
     "numba": {"ops"},
     "llvmlite": {"ops"},
     "matplotlib": {"training", "evaluation", "explain", "robustness"},
-    "sklearn": {"check", "explain"},
+    "sklearn": {"check", "explain", "calibration"},
     "pytorch_grad_cam": {"explain"},
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},

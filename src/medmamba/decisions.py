@@ -33,34 +33,20 @@ class Conformal:
 
 
 @dataclass(frozen=True)
-class Scope:
-    """Where the pictures end that a model was trained on; the numbers behind it lie in `scope.safetensors`.
-
-    Attributes:
-        refused: Share of the validation images that are told to be of another kind, 0 to 1.
-        features: Largest distance from the training images in the network's features.
-        looks: Largest distance from them in simple statistics of the picture.
-    """
-
-    refused: float
-    features: float
-    looks: float
-
-
-@dataclass(frozen=True)
 class Decisions:
     """What is done with a network's logits.
 
     Attributes:
         temperature: They are divided by it (Guo et al. 2017), which changes no answer but how sure it is; above 0.
         conformal: How prediction sets are made, or None.
-        scope: What pictures are told to be of another kind, or None.
+        scope: Share of the validation images that are told to be unlike the training images, 0 to 1, or None where no
+            picture is; what decides lies in `scope.safetensors`.
         fitted: On which images all of this was chosen, and what was found there.
     """
 
     temperature: float = 1.0
     conformal: Conformal | None = None
-    scope: Scope | None = None
+    scope: float | None = None
     fitted: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -81,11 +67,5 @@ class Decisions:
         known = {entry.name for entry in fields(cls)}
         if unknown := sorted(set(entries) - known):
             raise InputError(f"entries of the decisions are unknown: {', '.join(unknown)}; update medmamba")
-        conformal, scope = entries.get("conformal"), entries.get("scope")
-        return cls(
-            **{
-                **entries,
-                "conformal": None if conformal is None else Conformal(**conformal),
-                "scope": None if scope is None else Scope(**scope),
-            }
-        )
+        conformal = entries.get("conformal")
+        return cls(**{**entries, "conformal": None if conformal is None else Conformal(**conformal)})

@@ -100,17 +100,47 @@ def print_subgroups(title: str, parts: Sequence[dict[str, Any]]) -> None:
     print_table(rows)
 
 
+def print_calibration(fitted: dict[str, Any]) -> None:
+    """What was chosen, and how well the probabilities fit before and after."""
+    print(f"{fitted['data']}, split {fitted['split']}: {fitted['n']} images")
+    before, after = fitted["before"], fitted["after"]
+    rows = [("", "before", "after")]
+    rows += [(title, _short(before[key]), _short(after[key])) for key, title in FIT.items()]
+    print_table(rows)
+    thresholds = fitted["threshold"]
+    words = ", ".join(f"{value:.3f}" for value in (thresholds if isinstance(thresholds, list) else [thresholds]))
+    print(f"temperature {fitted['temperature']:.3f}; threshold {words} ({fitted['point']})")
+    if sets := fitted["prediction_sets"]:
+        each = "each class" if sets["by_class"] else "all classes together"
+        print(f"prediction sets hold the true class of {1 - sets['error']:.0%} of images, of {each}")
+    if scope := fitted["scope"]:
+        print(f"{scope['refused']:.0%} of such images will be called unlike the training images; others should be")
+    for note in fitted["notes"]:
+        print(note)
+
+
+FIT = {"nll": "negative log-likelihood", "brier": "Brier score", "ece": "expected calibration error"}
+
+
+def _short(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def as_csv(answers: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """A row an image: file, label, the probability of each class, error.
+    """A row an image: file, label, the probability of each class, error; and of a calibrated model possible and refer.
 
     Text that a spreadsheet would compute as a formula has an apostrophe in front.
     """
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(map(spreadsheet_cell, ["file", "label", *classes, "error"]))
+    sets = any(answer.possible is not None for answer in answers)
+    refer = any(answer.refer is not None for answer in answers)
+    head = ["file", "label", *classes, "error", *["possible"] * sets, *["refer"] * refer]
+    writer.writerow(map(spreadsheet_cell, head))
     for answer in answers:
         scores = [f"{answer.probabilities[name]:.6f}" if answer.probabilities else "" for name in classes]
         cells = [answer.file, answer.label or "", *scores, answer.error or ""]
+        cells += ["|".join(answer.possible or ())] * sets + [answer.refer or ""] * refer
         writer.writerow(map(spreadsheet_cell, cells))
     return text.getvalue()
 

@@ -20,9 +20,15 @@ from medmamba.data.finding import find_images
 from medmamba.data.reading import read_frames, read_image
 from medmamba.data.settings import Reading
 from medmamba.errors import InputError
+from medmamba.metrics.conformal import prediction_sets
+from medmamba.predictor.scope import Kind, looks_of
 from medmamba.tasks import Task, decide
 
 Item = TypeVar("Item")
+
+UNLIKE = "unlike the images it was trained on"
+UNDECIDED = "no single class is sure enough"
+REFER = (UNLIKE, UNDECIDED)
 
 _READERS = 4  # Pillow decodes outside Python's lock, so a few threads keep a model fed
 
@@ -36,12 +42,18 @@ class Prediction:
         label: The class; for multi-label the labels found, joined by `|`; None if the image could not be read.
         probabilities: Of every class, 0 to 1; empty if the image could not be read.
         error: Why it could not be read, or None.
+        possible: The prediction set, which holds the true class as often as was promised; None where the model was not
+            calibrated for sets. It may be empty: no class fits.
+        refer: Why a person should look, `REFER` has the reasons; an empty string where there is no reason, None where
+            the model was calibrated for neither sets nor scope.
     """
 
     file: str
     label: str | None
     probabilities: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    possible: tuple[str, ...] | None = None
+    refer: str | None = None
 
 
 class Classifier(ABC):
@@ -54,9 +66,11 @@ class Classifier(ABC):
         backend: Name of what runs it there.
         complexity: What `medmamba.evaluation.complexity` counts, where that was recorded; None where a network is there
             to be counted.
+        kind: The images it was trained on, where it was calibrated to tell others from them.
     """
 
     complexity: dict[str, Any] | None = None
+    kind: Kind | None = None
 
     def __init__(self, bundle: Bundle, *, device: str, backend: str) -> None:
         """`load` makes one."""
@@ -76,6 +90,17 @@ class Classifier(ABC):
         Raises:
             InputError: What runs the model gives no features.
         """
+
+    def examined(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the same images: probabilities, and their distance from the training images by the largest allowed.
+
+        Returns:
+            (b, classes) float64; and (b,), above 1 for a picture of another kind, NaN where the model cannot tell.
+        """
+        if self.kind is None:
+            return self.probabilities(pixels), np.full(len(pixels), np.nan)
+        features, scores = self.features_and_probabilities(pixels)
+        return scores, self.kind.strangeness(features, looks_of(pixels))
 
     def features(self, pixels: np.ndarray) -> np.ndarray:
         """Pooled features before the last layer, float32 (b, d), of images as for `probabilities`.
@@ -143,7 +168,7 @@ class Classifier(ABC):
         Raises:
             InputError: An image cannot be read; the message names it.
         """
-        (scores,) = self._gather(images, lambda pixels: (self.probabilities(pixels),), batch_size, progress)
+        (scores,) = self.gather(images, lambda pixels: (self.probabilities(pixels),), batch_size, progress)
         return scores
 
     def features_and_scores(
@@ -159,17 +184,20 @@ class Classifier(ABC):
         Raises:
             InputError: An image cannot be read, and the message names it; or what runs the model gives no features.
         """
-        features, scores = self._gather(images, self.features_and_probabilities, batch_size, progress)
+        features, scores = self.gather(images, self.features_and_probabilities, batch_size, progress)
         return features, scores
 
-    def _gather(
+    def gather(
         self,
         images: ImageSet,
         answer: Callable[[np.ndarray], tuple[np.ndarray, ...]],
         batch_size: int,
         progress: Callable[[int, int], None] | None,
     ) -> tuple[np.ndarray, ...]:
-        """What `answer` gives for pixels (b, c, h, w), (b, ...) each, for all images of a split: (n, ...) each."""
+        """What `answer` gives for pixels (b, c, h, w), (b, ...) each, for all images of a split: (n, ...) each.
+
+        The other arguments and errors are those of `scores`.
+        """
         _check_batch_size(batch_size)
         if len(images) == 0:
             raise InputError("there are no images to answer for; give a split that has some")
@@ -199,30 +227,54 @@ class Classifier(ABC):
         good = [row for row, pixels in enumerate(read) if not isinstance(pixels, str)]
         answers = [Prediction(name, None, error=str(reason)) for name, reason in zip(names, read, strict=True)]
         if good:
-            scores = self.probabilities(np.stack([read[row] for row in good]))
-            for row, answer in zip(good, self._predictions([names[row] for row in good], scores), strict=True):
+            examined = self.examined(np.stack([read[row] for row in good]))
+            for row, answer in zip(good, self._predictions([names[row] for row in good], *examined), strict=True):
                 answers[row] = answer
         return answers
 
     def _answer_frames(self, name: str, path: Path, reading: Reading, batch_size: int) -> list[Prediction]:
         """Of every frame, and then of the file; of the file alone if it has one frame or one cannot be read."""
-        scores = np.empty((0, len(self.classes)))
+        scores, strange = np.empty((0, len(self.classes))), np.empty(0)
         try:
             with closing(read_frames(path, reading)) as frames:
                 pixels = map(self.bundle.preprocessing.pixels, frames)
                 while batch := list(islice(pixels, batch_size)):
-                    scores = np.concatenate([scores, self.probabilities(np.stack(batch))])
+                    more_scores, more_strange = self.examined(np.stack(batch))
+                    scores, strange = np.concatenate([scores, more_scores]), np.concatenate([strange, more_strange])
         except (InputError, OSError) as reason:
             return [Prediction(name, None, error=str(reason))]
-        whole = self._predictions([name], scores.mean(axis=0, keepdims=True))
+        whole = self._predictions([name], scores.mean(axis=0, keepdims=True), strange.mean(keepdims=True))
         if len(scores) == 1:
             return whole
-        return self._predictions([f"{name}#{number}" for number in range(1, len(scores) + 1)], scores) + whole
+        frames = [f"{name}#{number}" for number in range(1, len(scores) + 1)]
+        return self._predictions(frames, scores, strange) + whole
 
-    def _predictions(self, names: Sequence[str], scores: np.ndarray) -> list[Prediction]:
+    def _predictions(self, names: Sequence[str], scores: np.ndarray, strange: np.ndarray) -> list[Prediction]:
+        sets = self.possible(scores)
+        reasons = self.reasons(sets, strange)
         return [
-            Prediction(name, label, dict(zip(self.classes, of_class, strict=True)))
-            for name, label, of_class in zip(names, self._labels(scores), scores.tolist(), strict=True)
+            Prediction(
+                name,
+                label,
+                dict(zip(self.classes, scores[row].tolist(), strict=True)),
+                possible=None if sets is None else tuple(self.classes[k] for k in np.flatnonzero(sets[row])),
+                refer=None if reasons is None else reasons[row],
+            )
+            for row, (name, label) in enumerate(zip(names, self._labels(scores), strict=True))
+        ]
+
+    def possible(self, scores: np.ndarray) -> np.ndarray | None:
+        """Which classes are in the prediction set of each image, bool (n, classes); None without calibration for sets."""
+        conformal = self.bundle.decisions.conformal
+        return None if conformal is None else prediction_sets(scores, np.array(conformal.quantiles))
+
+    def reasons(self, sets: np.ndarray | None, strange: np.ndarray) -> list[str] | None:
+        """Why a person should look at each image, of `REFER`, or an empty string; None without any calibration for it."""
+        if sets is None and self.kind is None:
+            return None
+        undecided = np.zeros(len(strange), dtype=bool) if sets is None else sets.sum(axis=1) != 1
+        return [
+            UNLIKE if far else UNDECIDED if open_ else "" for far, open_ in zip(strange > 1, undecided, strict=True)
         ]
 
     def _labels(self, scores: np.ndarray) -> list[str]:

@@ -13,6 +13,7 @@ from medmamba.bundle import Bundle, load_bundle, load_model
 from medmamba.device import check_device, scan_backend, settle
 from medmamba.network import for_inference
 from medmamba.predictor.classifier import Classifier
+from medmamba.predictor.scope import Kind
 from medmamba.tasks import probabilities
 
 
@@ -73,4 +74,7 @@ def load(folder: str | os.PathLike[str], *, device: str = "auto") -> NetworkClas
     check_device(device)
     model, shape = load_model(folder, bundle), bundle.preprocessing
     place = settle(model, device, (1, shape.channels, shape.height, shape.width))
-    return NetworkClassifier(bundle, for_inference(model), place)
+    classifier = NetworkClassifier(bundle, for_inference(model), place)
+    if bundle.decisions.scope is not None:
+        classifier.kind = Kind.load(folder)
+    return classifier

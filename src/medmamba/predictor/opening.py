@@ -65,19 +65,7 @@ def open_split(
     first = bundles[0]
     for bundle in bundles[1:]:
         check_alike(first, bundle)
-    if not isinstance(data, Dataset):
-        # with the seed of the training, so that data that came without splits is cut as it was then
-        seed_of_splits = int(first.provenance.get("seed") or 0)
-        data = open_data(
-            data,
-            task=str(first.task),
-            group_column=group_column,
-            label_columns=label_columns,
-            classes=first.classes,
-            seed=seed_of_splits,
-            allow=allow,
-        )
-    check_fit(first, data)
+    data = open_for(first, data, group_column=group_column, label_columns=label_columns, allow=allow)
     allowed: list[str] = []
     for bundle in bundles:
         check_split(bundle, data, split)
@@ -88,6 +76,32 @@ def open_split(
     for sentence in allowed:
         logger.warning("allowed: %s", sentence)
     return Opened(data.name, images, data.notes, (*data.allowed, *allowed))
+
+
+def open_for(
+    bundle: Bundle,
+    data: Dataset | str | os.PathLike[str],
+    *,
+    group_column: str | None = None,
+    label_columns: Sequence[str] = (),
+    allow: Collection[str] = (),
+) -> Dataset:
+    """A data set with the classes of a model, cut as it was for its training where it came without splits.
+
+    Arguments and errors are those of `open_split`; nothing is asked of the splits.
+    """
+    if not isinstance(data, Dataset):
+        data = open_data(
+            data,
+            task=str(bundle.task),
+            group_column=group_column,
+            label_columns=label_columns,
+            classes=bundle.classes,
+            seed=int(bundle.provenance.get("seed") or 0),
+            allow=allow,
+        )
+    check_fit(bundle, data)
+    return data
 
 
 def check_alike(first: Bundle, other: Bundle) -> None:

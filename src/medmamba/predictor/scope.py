@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-from medmamba.decisions import Scope
 from medmamba.errors import InputError
 from medmamba.writing import write_atomically
 
@@ -30,21 +29,23 @@ class Kind:
         whitening: Of features, (d, d).
         looks: Whitened mean statistics, (1, s).
         looks_whitening: Of statistics, (s, s).
+        limits: Largest squared distances of a picture of this kind, in features and in statistics, (2,).
     """
 
     features: np.ndarray
     whitening: np.ndarray
     looks: np.ndarray
     looks_whitening: np.ndarray
+    limits: np.ndarray
 
     def distances(self, features: np.ndarray, looks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Squared distances from the training images, in features (n, d) and in `looks` (n, s): (n,) each."""
         return _nearest(features @ self.whitening, self.features), _nearest(looks @ self.looks_whitening, self.looks)
 
-    def strangeness(self, scope: Scope, features: np.ndarray, looks: np.ndarray) -> np.ndarray:
-        """Distance by the largest one allowed, the larger of the two, (n,); above 1 for a picture of another kind."""
-        of_features, of_looks = self.distances(features, looks)
-        return np.maximum(of_features / scope.features, of_looks / scope.looks)
+    def strangeness(self, features: np.ndarray, looks: np.ndarray) -> np.ndarray:
+        """Each distance by its limit, the larger of the two, (n,); above 1 for a picture of another kind."""
+        distances = np.stack(self.distances(features, looks), axis=1)
+        return (distances / self.limits).max(axis=1)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write it into a bundle, replacing the file whole."""

@@ -8,7 +8,7 @@ from typing import Any
 from medmamba.cli.verbs.answer import Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
-from medmamba.cli.verbs.learn import Demo, Train
+from medmamba.cli.verbs.learn import Calibrate, Demo, Train
 from medmamba.cli.verbs.tell import Benchmark, Info
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -16,6 +16,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "prepare": Prepare,
     "check": Check,
     "train": Train,
+    "calibrate": Calibrate,
     "evaluate": Evaluate,
     "predict": Predict,
     "split": Split,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
-from medmamba.cli.console import is_first_process, parse_arguments, print_headline, progress_bar
+from medmamba.cli.console import is_first_process, parse_arguments, print_calibration, print_headline, progress_bar
 from medmamba.training.config import TrainConfig
 
 
@@ -83,4 +84,65 @@ class Train:
         )
         if is_first_process():
             print(folder)
+        return 0
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Choose on validation images how a trained model decides: how sure it is, its threshold, when to ask a person.
+
+    What is chosen is stored with the model, and predict and evaluate use it.
+    """
+
+    model: Positional[Path]
+    """Folder of the trained model."""
+    data: Positional[str]
+    """What it was trained on; or other data with the same classes and a validation split."""
+    split: str = "val"
+    """Which images decide; not test."""
+    sensitivity: float | None = None
+    """Threshold with at least this sensitivity on these images, of the positive class, or of each label."""
+    specificity: float | None = None
+    """Threshold with at least this specificity."""
+    youden: bool = False
+    """Threshold with the largest sum of both."""
+    error: float = 0.1
+    """Share of images whose true class may be missing from its prediction set; 0 for no sets."""
+    refused: float = 0.05
+    """Share of validation images told to be unlike those of the training; 0 for no such check."""
+    group_column: str | None = None
+    """Column of the table that names the patient, as in training."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of 0 and 1 in the table, as in training."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
+    batch_size: int = 64
+    """Images at once; changes speed and memory, not the figures."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Print what was found as JSON."""
+
+    def run(self) -> int:
+        from medmamba.calibration import OperatingPoint, calibrate
+
+        with progress_bar("calibrating") as progress:
+            fitted = calibrate(
+                self.model,
+                self.data,
+                split=self.split,
+                point=OperatingPoint(self.sensitivity, self.specificity, self.youden),
+                error=self.error or None,
+                refused=self.refused or None,
+                group_column=self.group_column,
+                label_columns=self.label_columns,
+                allow=self.allow,
+                batch_size=self.batch_size,
+                device=self.device,
+                progress=progress,
+            )
+        if self.json:
+            print(json.dumps(fitted, indent=2, ensure_ascii=False))
+        else:
+            print_calibration(fitted)
         return 0
