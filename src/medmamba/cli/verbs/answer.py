@@ -35,8 +35,8 @@ class Evaluate:
     """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
     batch_size: int = 64
     """Images at once; changes speed and memory, not the figures."""
-    resamples: int = 1000
-    """Bootstrap draws of the intervals; 0 for none."""
+    resamples: int = 2000
+    """Bootstrap draws; 0 leaves out the intervals that need them."""
     seed: int = 0
     """Of the bootstrap."""
     device: str = "auto"
