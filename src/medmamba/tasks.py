@@ -5,10 +5,13 @@ Everything that depends on the task (binary, multi-class, multi-label, ordinal) 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import numpy as np
+
+from medmamba.errors import InputError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,21 +60,36 @@ def loss(task: Task, logits: Tensor, targets: Tensor, *, label_smoothing: float 
     return F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
 
 
-def decide(task: Task, probabilities: np.ndarray, *, threshold: float = 0.5, positive: int = 1) -> np.ndarray:
+def decide(
+    task: Task, probabilities: np.ndarray, *, threshold: float | Sequence[float] = 0.5, positive: int = 1
+) -> np.ndarray:
     """Turn probabilities (n, classes) into decisions.
 
     Args:
         task: Decides the rule.
         probabilities: (n, classes), each in [0, 1].
         threshold: A binary model answers its positive class from this probability on; a multi-label model gives every
-            label from it on. Multi-class and ordinal models answer the most probable class.
+            label from it on, or from one of its own where there is one a label, (classes,). Multi-class and ordinal
+            models answer the most probable class.
         positive: Index of the positive class of a binary task.
 
     Returns:
         Class indices (n,), int64; for multi-label 0 or 1, (n, classes), int64.
+
+    Raises:
+        InputError: There are several thresholds, and the task is not multi-label or has another number of labels.
     """
+    check_threshold(task, threshold, probabilities.shape[1])
     if task is Task.MULTILABEL:
-        return (probabilities >= threshold).astype(np.int64)
+        return (probabilities >= np.asarray(threshold)).astype(np.int64)
     if task is Task.BINARY:
         return np.where(probabilities[:, positive] >= threshold, positive, 1 - positive).astype(np.int64)
     return probabilities.argmax(axis=1).astype(np.int64)
+
+
+def check_threshold(task: Task, threshold: float | Sequence[float], classes: int) -> None:
+    """Refuse several thresholds unless there is one for each label of a multi-label task: InputError."""
+    shape = np.shape(threshold)
+    if shape and (task is not Task.MULTILABEL or shape != (classes,)):
+        wanted = f"one number, or {classes} for the labels" if task is Task.MULTILABEL else "one number"
+        raise InputError(f"{len(threshold)} thresholds were given for a {task} task; give {wanted}")  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ def evaluate(
     allow: Collection[str] = (),
     by: Sequence[str] = (),
     batch_size: int = 64,
-    resamples: int = 1000,
+    resamples: int = 2000,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def evaluate(
         allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the report says so.
         by: Columns of the table by which the figures are given once more, for each of their values: site, sex, ...
         batch_size: Images that go through the model at once; changes speed and memory, not the figures.
-        resamples: Bootstrap draws; 0 leaves the intervals out.
+        resamples: Bootstrap draws; 0 leaves out the intervals that need them.
         seed: Of the bootstrap.
         progress: Called with (images done, images in all) after each batch.
 
@@ -75,7 +75,7 @@ def evaluate(
     """
     plots.require_matplotlib()
     if resamples < 0:
-        raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
+        raise InputError(f"{resamples} resamples is no number of draws; give 2000, or 0 for none")
     bundle, out = classifier.bundle, Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder to write to")

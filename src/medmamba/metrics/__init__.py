@@ -9,11 +9,13 @@ from medmamba.metrics.classification import (
     f1,
     majority_baseline,
     mcc,
+    npv,
     precision,
+    quadratic_kappa,
     sensitivity,
     specificity,
 )
-from medmamba.metrics.intervals import bootstrap
+from medmamba.metrics.intervals import bootstrap, wilson
 from medmamba.metrics.ranking import roc_curve
 from medmamba.metrics.summary import summarise
 from medmamba.metrics.wording import headline, in_words
@@ -30,9 +32,12 @@ __all__ = [
     "in_words",
     "majority_baseline",
     "mcc",
+    "npv",
     "precision",
+    "quadratic_kappa",
     "roc_curve",
     "sensitivity",
     "specificity",
     "summarise",
+    "wilson",
 ]

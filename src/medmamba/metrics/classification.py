@@ -63,6 +63,11 @@ def precision(decisions: np.ndarray, targets: np.ndarray, classes: int) -> list[
     return [number(value) for value in counting.precision(count(decisions, targets, classes))]
 
 
+def npv(decisions: np.ndarray, targets: np.ndarray, classes: int) -> list[float | None]:
+    """TN / (TN + FN) of each class; 0 where there are other images and every answer is the class."""
+    return [number(value) for value in counting.npv(count(decisions, targets, classes))]
+
+
 def sensitivity(decisions: np.ndarray, targets: np.ndarray, classes: int) -> list[float | None]:
     """TP / (TP + FN) of each class, also called recall; None for a class without cases."""
     return [number(value) for value in counting.sensitivity(count(decisions, targets, classes))]
@@ -76,6 +81,13 @@ def specificity(decisions: np.ndarray, targets: np.ndarray, classes: int) -> lis
 def f1(decisions: np.ndarray, targets: np.ndarray, classes: int) -> list[float | None]:
     """2 TP / (2 TP + FP + FN) of each class; None for a class neither present nor answered."""
     return [number(value) for value in counting.f1(count(decisions, targets, classes))]
+
+
+def quadratic_kappa(decisions: np.ndarray, targets: np.ndarray, classes: int) -> float | None:
+    """Cohen's kappa with quadratic weights for ordinal classes, -1 to 1; None where all is of one class."""
+    if len(targets) == 0:
+        return None
+    return number(counting.quadratic_kappa(as_table(decisions, classes), as_table(targets, classes)))
 
 
 def confusion_matrix(decisions: np.ndarray, targets: np.ndarray, classes: int) -> np.ndarray:

@@ -78,6 +78,15 @@ def precision(counts: Counts) -> np.ndarray:
     return np.where(np.isnan(value) & (counts.positives > 0), 0.0, value)
 
 
+def npv(counts: Counts) -> np.ndarray:
+    """TN / (TN + FN), the negative predictive value: the precision of "not this class". (..., classes).
+
+    Where there are images of other classes and every image was given this one it is 0, as precision would be.
+    """
+    value = ratio(counts.tn, counts.tn + counts.fn)
+    return np.where(np.isnan(value) & (counts.tn + counts.fp > 0), 0.0, value)
+
+
 def f1(counts: Counts) -> np.ndarray:
     """2 TP / (2 TP + FP + FN); NaN for a class neither present nor answered. (..., classes)."""
     return ratio(2 * counts.tp, 2 * counts.tp + counts.fp + counts.fn)
@@ -125,6 +134,22 @@ def mcc(counts: Counts) -> np.ndarray:
     top = counts.tp.sum(axis=-1) * total - (answered * counts.positives).sum(axis=-1)
     spread = (total**2 - (answered**2).sum(axis=-1)) * (total**2 - (counts.positives**2).sum(axis=-1))
     return np.where(total > 0, np.nan_to_num(ratio(top, np.sqrt(spread))), np.nan)
+
+
+def quadratic_kappa(decided: np.ndarray, truth: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+    """Cohen's kappa with quadratic weights (Cohen 1968) of decisions and truths with one 1 a row, (n, classes). (...).
+
+    1 minus the mean squared distance of the classes over that of independent decisions with the same margins; both
+    follow from sums over rows, so that no table of classes by classes is made. NaN where all decisions and truths are
+    of one class.
+    """
+    weights = np.ones(len(truth)) if weights is None else weights
+    steps = np.arange(truth.shape[1], dtype=np.float64)
+    given, true = decided @ steps, truth @ steps
+    n = weights.sum(axis=-1)
+    seen = n * (weights @ (given - true) ** 2)
+    by_chance = n * (weights @ (given**2 + true**2)) - 2 * (weights @ given) * (weights @ true)
+    return 1 - ratio(seen, by_chance)
 
 
 def baseline(counts: Counts) -> np.ndarray:

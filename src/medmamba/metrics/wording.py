@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from medmamba.metrics.estimates import BOOTSTRAP, DELONG, LEVEL, WILSON
 from medmamba.tasks import Task
+
+ONE_ANSWER = 0.95  # a class with a larger share of the answers, and fewer cases, is mentioned
 
 AVERAGES = {
     "macro": "plain mean of the per-class figures over the classes present; with two classes, macro sensitivity and "
@@ -13,7 +17,20 @@ AVERAGES = {
 }
 
 
-def definitions(task: Task, positive: str, threshold: float) -> dict[str, str]:
+INTERVALS = {
+    WILSON: "Wilson's score interval",
+    DELONG: "DeLong's interval on the logit scale",
+    BOOTSTRAP: "percentile bootstrap",
+}
+NAMES = {"precision": "PPV", "npv": "NPV", "f1": "F1"}  # on a terminal, of a named positive class
+
+
+def with_interval(definition: str, method: str | None) -> str:
+    """A definition, and how its interval was made."""
+    return definition if method is None else f"{definition}; {LEVEL:.0%} interval: {INTERVALS[method]}"
+
+
+def definitions(task: Task, positive: str, threshold: float | Sequence[float]) -> dict[str, str]:
     """What each figure means for a task, by name; `positive` names the positive class of a binary one."""
     area = "the area under the ROC curve of its probability, by ranks, ties counting half"
     if task is Task.MULTILABEL:
@@ -35,18 +52,23 @@ def definitions(task: Task, positive: str, threshold: float) -> dict[str, str]:
         "majority_baseline": "accuracy of always giving the most frequent class of these images",
         "balanced_accuracy": "mean sensitivity over the classes present",
         "mcc": "Matthews' correlation coefficient over all classes; 0 is chance",
+        "quadratic_kappa": "Cohen's kappa with quadratic weights: agreement of ordered classes beyond chance, where an "
+        "answer is the worse the farther it is off; 0 is chance",
         "auc": one_area if task is Task.BINARY else macro_area,
-        "positive_class": f"{positive!r} is the positive class, answered from a probability of {threshold:g} on",
+        "positive_class": f"{positive!r} is the positive class, answered from a probability of {threshold:g} on; "
+        "precision is the positive predictive value (PPV), npv the negative one; intervals as for every class",
     }
 
 
-def interval_method(resamples: int, *, patients: bool, strata: bool) -> str:
-    """How the intervals were made, in words."""
-    if not resamples:
-        return "no intervals were computed"
+def interval_method(resamples: int, *, patients: bool, repeated: bool, strata: bool) -> str:
+    """How the intervals were made, in words; `repeated` says whether some patient has several images."""
     unit = "patients" if patients else "images"
     within = " within each class" if strata else ""
-    return f"percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}"
+    drawn = f"percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}"
+    if repeated:
+        return f"{drawn}, since images of one patient are not independent" if resamples else "none"
+    closed = "Wilson's score interval for proportions, DeLong's on the logit scale for the AUC of one class"
+    return f"{closed}; for other figures {drawn if resamples else 'none'}"
 
 
 def notes(summary: dict[str, Any]) -> list[str]:
@@ -59,7 +81,23 @@ def notes(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"There are no cases here of {named}; averages over classes leave them out.")
     if summary["auc"]["value"] is None:
         sentences.append("No AUC can be computed: no class has images both with and without it.")
-    return sentences + _about_baseline(summary)
+    return sentences + _about_answers(summary) + _about_baseline(summary)
+
+
+def _about_answers(summary: dict[str, Any]) -> list[str]:
+    """A class that takes nearly all answers though others have cases; labels that have cases and are never given."""
+    rows, n = summary["per_class"], summary["n"]
+    if summary["confusion_matrix"] is None:
+        never = [repr(row["name"]) for row in rows if row["n"] and row["tp"] + row["fp"] == 0]
+        if not never:
+            return []
+        return [f"The model never gives {', '.join(never)}, of which there are cases; a lower threshold may be needed."]
+    return [
+        f"{(row['tp'] + row['fp']) / n:.1%} of the answers are {row['name']!r}, although {n - row['n']} of {n} images "
+        "are of other classes; read the sensitivity of each class before the accuracy."
+        for row in rows
+        if row["tp"] + row["fp"] > max(ONE_ANSWER * n, row["n"]) and row["n"] < n
+    ]
 
 
 def _about_baseline(summary: dict[str, Any]) -> list[str]:
@@ -85,11 +123,13 @@ def headline(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("balanced accuracy", in_words(summary["balanced_accuracy"])),
         ("MCC", in_words(summary["mcc"])),
     ]
-    positive = summary["positive_class"]
-    rates, which = (summary["macro"], "macro ") if positive is None else (positive, "")
-    of = "" if positive is None else f" of {positive['name']}"
-    names = ("sensitivity", "specificity", "precision", "f1")
-    return rows + [(f"{which}{'F1' if name == 'f1' else name}{of}", in_words(rates[name])) for name in names]
+    if summary["quadratic_kappa"] is not None:
+        rows.append(("quadratic kappa", in_words(summary["quadratic_kappa"])))
+    if (positive := summary["positive_class"]) is not None:
+        names = ("sensitivity", "specificity", "precision", "npv", "f1")
+        return rows + [(f"{NAMES.get(name, name)} of {positive['name']}", in_words(positive[name])) for name in names]
+    macro = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "precision", "f1": "F1"}
+    return rows + [(f"macro {word}", in_words(summary["macro"][name])) for name, word in macro.items()]
 
 
 def in_words(figure: dict[str, Any]) -> str:

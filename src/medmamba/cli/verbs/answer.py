@@ -37,8 +37,8 @@ class Evaluate:
     """Columns of the table by whose values the figures are given once more: site, device, sex, ..."""
     batch_size: int = 64
     """Images at once; changes speed and memory, not the figures."""
-    resamples: int = 1000
-    """Bootstrap draws of the intervals; 0 for none."""
+    resamples: int = 2000
+    """Bootstrap draws; 0 leaves out the intervals that need them."""
     seed: int = 0
     """Of the bootstrap."""
     device: str = "auto"
