@@ -22,7 +22,7 @@ from medmamba.metrics import summarise
 from medmamba.predictor.network import NetworkClassifier
 from medmamba.tasks import Task
 
-FILES = ["confusion_matrix.png", "metrics.json", "roc.png", "scores.csv"]
+FILES = ["confusion_matrix.png", "metrics.json", "reliability.png", "roc.png", "scores.csv"]
 
 
 @dataclass
@@ -34,6 +34,7 @@ class Known:
     device = "cpu"
     backend = "reference"
     complexity = None
+    kind = None
 
     def __post_init__(self):
         self.classes = self.bundle.classes

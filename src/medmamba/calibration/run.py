@@ -8,7 +8,6 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,11 +22,13 @@ from medmamba.data.related import seen_by
 from medmamba.decisions import Conformal, Decisions
 from medmamba.errors import InputError
 from medmamba.metrics import calibration as measures
-from medmamba.metrics.conformal import quantile
+from medmamba.metrics.classification import number
+from medmamba.metrics.conformal import quantile, true_class_scores
 from medmamba.metrics.operating import threshold_for_sensitivity, threshold_for_specificity, youden_threshold
+from medmamba.metrics.temperature import fit_temperature, scale
 from medmamba.predictor import network
 from medmamba.predictor.opening import open_for, open_split
-from medmamba.predictor.scope import Kind, looks_of
+from medmamba.predictor.scope import looks_of
 from medmamba.tasks import Task
 
 logger = logging.getLogger(__name__)
@@ -123,7 +124,9 @@ def calibrate(
     loaded = network.load(folder, device=device)
     bundle = loaded.bundle
     if bundle.task not in (Task.BINARY, Task.MULTILABEL) and point != OperatingPoint():
-        raise InputError(f"a {bundle.task} model answers its most probable class and has no threshold; leave {point} out")
+        raise InputError(
+            f"a {bundle.task} model answers its most probable class and has no threshold; leave {point} out"
+        )
     plain = replace(bundle, threshold=0.5, decisions=Decisions())
     classifier = network.NetworkClassifier(plain, loaded.model, torch.device(loaded.device))
     data = open_for(plain, data, group_column=group_column, label_columns=label_columns, allow=allow)
@@ -136,9 +139,7 @@ def calibrate(
     kind, notes = loaded.kind, list(decided.notes)
     if train is not None and refused is not None:
         learnt = _examine(classifier, train, batch_size, progress, len(images), total)
-        kind = with_limits(
-            fit_kind(learnt.features, train.targets, learnt.looks), seen.features, seen.looks, refused
-        )
+        kind = with_limits(fit_kind(learnt.features, train.targets, learnt.looks), seen.features, seen.looks, refused)
     elif refused is not None:
         notes.append("the scope was left as it was, since this is not the data that the model was trained on")
     scope = None if refused is None else bundle.decisions.scope if train is None else refused
@@ -172,7 +173,7 @@ def _check(split: str, error: float | None, refused: float | None) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Examined:
-    """What is known of the images of a split, in its order: features (n, d), looks (n, s), probabilities (n, classes)."""
+    """Of the images of a split, in its order: features (n, d), looks (n, s), probabilities (n, classes)."""
 
     features: np.ndarray
     looks: np.ndarray
@@ -209,10 +210,12 @@ class Decided:
     notes: tuple[str, ...]
 
 
-def _decide(bundle: Bundle, scores: np.ndarray, images: ImageSet, point: OperatingPoint, error: float | None) -> Decided:
+def _decide(
+    bundle: Bundle, scores: np.ndarray, images: ImageSet, point: OperatingPoint, error: float | None
+) -> Decided:
     task, targets = bundle.task, images.targets
-    temperature = measures.fit_temperature(task, scores, targets)
-    scaled = measures.scale(task, scores, temperature)
+    temperature = fit_temperature(task, scores, targets)
+    scaled = scale(task, scores, temperature)
     notes: list[str] = []
     if images.groups is not None and len(set(images.groups)) < len(images):
         notes.append("some patients have several images here, so what is promised holds less surely than for so many")
@@ -236,12 +239,11 @@ def _decide(bundle: Bundle, scores: np.ndarray, images: ImageSet, point: Operati
 
 
 def _figures(task: Task, scores: np.ndarray, targets: np.ndarray) -> dict[str, float | None]:
-    return {name: getattr(measures, name)(task, scores, targets) for name in ("nll", "brier", "ece")}
+    figures = {"nll": measures.nll, "brier": measures.brier, "ece": measures.ece}
+    return {name: number(figure(task, scores, targets)) for name, figure in figures.items()}
 
 
-def _conformal(
-    task: Task, scores: np.ndarray, targets: np.ndarray, error: float, notes: list[str]
-) -> Conformal | None:
+def _conformal(task: Task, scores: np.ndarray, targets: np.ndarray, error: float, notes: list[str]) -> Conformal | None:
     """Quantiles of one minus the probability of the true class; by class where every class has images enough."""
     if task is Task.MULTILABEL:
         notes.append("prediction sets are made for tasks with one class an image, not for multi-label ones")
@@ -249,15 +251,17 @@ def _conformal(
     counts = np.bincount(targets, minlength=scores.shape[1])
     needed = math.ceil(1 / error) - 1  # with fewer, only the set of all classes keeps the promise
     if counts.sum() < needed:
-        notes.append(f"{counts.sum()} images are too few for prediction sets with an error of {error:g}: {needed} needed")
+        notes.append(
+            f"{counts.sum()} images are too few for prediction sets with an error of {error:g}: {needed} needed"
+        )
         return None
-    missed = 1 - scores[np.arange(len(targets)), targets]
+    missed = true_class_scores(scores, targets)
     if counts.min() < needed:
         rare = int(counts.argmin())
         notes.append(
             f"prediction sets keep their promise for all classes together, not for each: one has {counts[rare]} "
             f"images here, {needed} are needed"
         )
-        return Conformal(error, (min(1.0, quantile(missed, error)),) * scores.shape[1], by_class=False)
-    of_class = tuple(min(1.0, quantile(missed[targets == k], error)) for k in range(scores.shape[1]))
+        return Conformal(error, (quantile(missed, error),) * scores.shape[1], by_class=False)
+    of_class = tuple(quantile(missed[targets == k], error) for k in range(scores.shape[1]))
     return Conformal(error, of_class, by_class=True)

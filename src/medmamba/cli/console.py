@@ -83,11 +83,32 @@ def print_headline(report: dict[str, Any]) -> None:
     ]
     print()
     print_table(rows)
+    print_trust(report)
     for title, parts in report["subgroups"].items():
         print()
         print_subgroups(title, parts)
     for note in report["notes"]:
         print(note)
+
+
+def print_trust(report: dict[str, Any]) -> None:
+    """How far the probabilities, prediction sets and scope keep what they promise."""
+    from medmamba.metrics import in_words
+
+    after = report["calibration"]["after"]
+    by_chance = after["ece_by_chance"]
+    words = f"; {by_chance['mean']:.3f} by chance alone" if by_chance else ""
+    rows = [("calibration error (ECE)", in_words(after["ece"]) + words)]
+    if sets := report["prediction_sets"]:
+        rows.append(
+            ("prediction sets hold the class", f"{in_words(sets['coverage'])}, {1 - sets['error']:.3f} promised")
+        )
+        rows.append(("referred to a person", in_words(sets["referred"])))
+        rows.append(("right where not referred", in_words(sets["kept_right"])))
+    if scope := report["scope"]:
+        rows.append(("unlike the training images", in_words(scope["refused"])))
+    print()
+    print_table(rows, header=False)
 
 
 def print_subgroups(title: str, parts: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of a summary as PNG: the confusion matrix and the ROC curves. Matplotlib is imported where it is drawn.
+"""Pictures of an evaluation as PNG: confusion matrix, ROC curves, reliability diagram. Matplotlib is imported where it is drawn.
 
 Figures are made without pyplot: no window system, no state shared between threads.
 """
@@ -95,6 +95,42 @@ def roc(summary: dict[str, Any], scores: np.ndarray, targets: np.ndarray) -> byt
         beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "title": "AUC (95 % interval) of a class"}
         axes.legend(frameon=False, fontsize="small", **({"loc": "lower right"} if positive is not None else beside))
     return _png(figure)
+
+
+def reliability(calibration: dict[str, Any]) -> bytes:
+    """PNG of the reliability diagram, as the model answers and, beside it, without its temperature where it has one.
+
+    Args:
+        calibration: From `medmamba.evaluation.trust.calibration`.
+    """
+    shown = {"as the model answers": calibration["after"]}
+    if calibration["before"] is not None:
+        shown = {"before: at temperature 1": calibration["before"]} | {
+            f"after: at temperature {calibration['temperature']:.2f}": calibration["after"]
+        }
+    figure, first = _figure(4.6 * len(shown), 5.4)
+    first.remove()
+    grid = figure.add_gridspec(2, len(shown), height_ratios=[4, 1], hspace=0.08, wspace=0.28)
+    for column, (title, figures) in enumerate(shown.items()):
+        axes, counts = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
+        _bins(axes, counts, figures["bins"])
+        by_chance = figures["ece_by_chance"]
+        words = f"; {by_chance['mean']:.3f} by chance" if by_chance else ""
+        axes.set_title(f"{title}\nECE {in_words(figures['ece'])}{words}", fontsize="small")
+    return _png(figure)
+
+
+def _bins(axes: Axes, counts: Axes, bins: list[dict[str, Any]]) -> None:
+    said = np.array([row["confidence"] for row in bins])
+    right, low, high = (np.array([row[key] for row in bins], dtype=float) for key in ("right", "low", "high"))
+    axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
+    axes.errorbar(said, right, [right - low, high - right], fmt="o", color=COLOURS[0], elinewidth=1, markersize=4)
+    axes.set(ylabel="share that is right (95 % interval)", xlim=(0, 1.01), ylim=(-0.01, 1.01))
+    axes.tick_params(labelbottom=False)
+    counts.bar(said, [row["n"] for row in bins], width=0.03, color="#7F7F7F")
+    counts.set(xlabel="confidence of the answer", ylabel="images", xlim=(0, 1.01))
+    for each in (axes, counts):
+        each.spines[["top", "right"]].set_visible(False)
 
 
 def _look(k: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
-from medmamba.evaluation import plots
+from medmamba.evaluation import plots, trust
 from medmamba.evaluation.subgroups import check_columns, divide
 from medmamba.metrics import summarise
 from medmamba.predictor.opening import open_split
@@ -51,8 +51,8 @@ def evaluate(
         classifier: A trained model, from `medmamba.load`.
         data: What to evaluate on, opened with the classifier's classes; or what `open_data` takes.
         split: Name of the split; `all` takes every image.
-        out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png` and `roc.png`; made if
-            needed. Files of these names in it are replaced, each whole.
+        out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png`, `roc.png` and
+            `reliability.png`; made if needed. Files of these names in it are replaced, each whole.
         group_column: The patient column of a table, as in training.
         label_columns: The label columns of a table, as in training.
         allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the report says so.
@@ -64,7 +64,8 @@ def evaluate(
 
     Returns:
         What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `subgroups` (by column, as
-        `medmamba.evaluation.subgroups.divide` gives them); `data` (`name`, `split`, `notes`); `model`
+        `medmamba.evaluation.subgroups.divide` gives them); `calibration`, `prediction_sets` and `scope` (as in
+        `medmamba.evaluation.trust`); `data` (`name`, `split`, `notes`); `model`
         (`name`, `preprocessing`, `trained_on` with name and fingerprint, and the keys of `complexity`); `made`
         (`date`, `device`, `backend`, `batch_size`, `versions`).
 
@@ -83,14 +84,22 @@ def evaluate(
     images = opened.images
     divided = check_columns(images, by, opened.name)
     logger.info("scoring %d images of the split %s of %s", len(images), split, opened.name)
-    scores = classifier.scores(images, batch_size=batch_size, progress=progress)
+    if classifier.kind is None:
+        scores, strange = classifier.scores(images, batch_size=batch_size, progress=progress), np.empty(0)
+    else:
+        scores, strange = classifier.gather(images, classifier.examined, batch_size, progress)
     summary = _measure(bundle, images, scores, resamples, seed)
+    how = {"resamples": resamples, "seed": seed}
+    calibration = trust.calibration(bundle, scores, images.targets, images.groups, **how)
 
     def of_rows(rows: np.ndarray) -> dict[str, Any]:
         return _measure(bundle, images.take(rows), scores[rows], resamples, seed)
 
     report = summary | {
         "subgroups": divide(divided, of_rows),
+        "calibration": calibration,
+        "prediction_sets": trust.sets(bundle, scores, images.targets),
+        "scope": trust.scope(bundle, strange),
         "data": {"name": opened.name, "split": split, "notes": list(opened.notes)},
         "model": _about_model(classifier),
         "made": about_run(classifier, batch_size),
@@ -100,6 +109,7 @@ def evaluate(
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
     write_atomically(out / "confusion_matrix.png", plots.confusion_matrix(summary))
     write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
+    write_atomically(out / "reliability.png", plots.reliability(calibration))
     write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
     return report
 

@@ -246,8 +246,8 @@ class Classifier(ABC):
         whole = self._predictions([name], scores.mean(axis=0, keepdims=True), strange.mean(keepdims=True))
         if len(scores) == 1:
             return whole
-        frames = [f"{name}#{number}" for number in range(1, len(scores) + 1)]
-        return self._predictions(frames, scores, strange) + whole
+        numbered = [f"{name}#{number}" for number in range(1, len(scores) + 1)]
+        return self._predictions(numbered, scores, strange) + whole
 
     def _predictions(self, names: Sequence[str], scores: np.ndarray, strange: np.ndarray) -> list[Prediction]:
         sets = self.possible(scores)
@@ -264,12 +264,12 @@ class Classifier(ABC):
         ]
 
     def possible(self, scores: np.ndarray) -> np.ndarray | None:
-        """Which classes are in the prediction set of each image, bool (n, classes); None without calibration for sets."""
+        """Which classes the prediction set of each image holds, bool (n, classes); None where none are made."""
         conformal = self.bundle.decisions.conformal
         return None if conformal is None else prediction_sets(scores, np.array(conformal.quantiles))
 
     def reasons(self, sets: np.ndarray | None, strange: np.ndarray) -> list[str] | None:
-        """Why a person should look at each image, of `REFER`, or an empty string; None without any calibration for it."""
+        """Why a person should look at each image, of `REFER`, or an empty string; None where that is never said."""
         if sets is None and self.kind is None:
             return None
         undecided = np.zeros(len(strange), dtype=bool) if sets is None else sets.sum(axis=1) != 1
