@@ -217,7 +217,7 @@ def _decide(
     temperature = fit_temperature(task, scores, targets)
     scaled = scale(task, scores, temperature)
     notes: list[str] = []
-    if images.groups is not None and len(set(images.groups)) < len(images):
+    if images.groups is not None and len(set(images.groups)) < len(targets):
         notes.append("some patients have several images here, so what is promised holds less surely than for so many")
     threshold: float | tuple[float, ...] = 0.5
     if task is Task.BINARY:
