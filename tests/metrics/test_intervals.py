@@ -4,7 +4,6 @@ import time
 
 import numpy as np
 import pytest
-
 from scipy.stats import binomtest
 
 from medmamba.metrics import bootstrap, summarise, wilson
