@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from medmamba import ops as ops
+    from medmamba.calibration import calibrate as calibrate
     from medmamba.data import open_data as open_data
+    from medmamba.evaluation import compare as compare
     from medmamba.evaluation import evaluate as evaluate
     from medmamba.models import create_model as create_model
     from medmamba.models import load_published as load_published
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "calibrate": "medmamba.calibration",
+    "compare": "medmamba.evaluation",
     "create_model": "medmamba.models",
     "evaluate": "medmamba.evaluation",
     "fit": "medmamba.training",

@@ -104,7 +104,8 @@ def test_evaluate_tells_what_became_of_the_promises(saved, data, tmp_path):
     assert [row["name"] for row in found["per_class"]] == list(data.classes)
     assert 0 <= report["scope"]["refused"]["value"] < 0.2
     # the network divides its logits in float32, the report multiplies them again
-    assert report["calibration"]["before"]["nll"] == pytest.approx(before["calibration"]["after"]["nll"], abs=1e-6)
+    nll = report["calibration"]["before"]["nll"]["value"]
+    assert nll == pytest.approx(before["calibration"]["after"]["nll"]["value"], abs=1e-6)
     json.dumps(report, allow_nan=False)
 
 

@@ -95,10 +95,10 @@ def print_trust(report: dict[str, Any]) -> None:
     """How far the probabilities, prediction sets and scope keep what they promise."""
     from medmamba.metrics import in_words
 
-    after = report["calibration"]["after"]
-    by_chance = after["ece_by_chance"]
-    words = f"; {by_chance['mean']:.3f} by chance alone" if by_chance else ""
-    rows = [("calibration error (ECE)", in_words(after["ece"]) + words)]
+    error = report["calibration"]["after"]["ece"]
+    by_chance = error["by_chance"]["mean"]
+    words = "" if by_chance is None else f"; {by_chance:.3f} by chance alone"
+    rows = [("calibration error (ECE)", in_words(error) + words)]
     if sets := report["prediction_sets"]:
         rows.append(
             ("prediction sets hold the class", f"{in_words(sets['coverage'])}, {1 - sets['error']:.3f} promised")
@@ -119,6 +119,38 @@ def print_subgroups(title: str, parts: Sequence[dict[str, Any]]) -> None:
     rows = [(title, "n", *columns)]
     rows += [(part["value"], str(part["n"]), *(in_words(part[name]) for name in columns)) for part in parts]
     print_table(rows)
+
+
+def print_comparison(report: dict[str, Any]) -> None:
+    """A row a figure: both models, their difference with its interval, and the p-value of its test."""
+    from medmamba.metrics import in_words
+
+    data, models = report["data"], report["models"]
+    print(f"{data['name']}, split {data['split']}: {report['n']} images")
+    for side, each in models.items():
+        seeds = f", {len(each)} runs" if len(each) > 1 else ""
+        print(f"{side}: {each[0]['name']}{seeds}")
+    rows = [("", "a", "b", "b - a (95 % interval)", "p")]
+    named = dict(report["differences"])
+    named |= {f"sensitivity of {row['name']} (n {row['n']})": row["sensitivity"] for row in report["per_class"]}
+    rows += [
+        (
+            name.replace("_", " "),
+            _short(row["a"]),
+            _short(row["b"]),
+            in_words(row),
+            "" if row["p"] is None else _p(row["p"]),
+        )
+        for name, row in named.items()
+    ]
+    print()
+    print_table(rows)
+    for note in report["notes"]:
+        print(note)
+
+
+def _p(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def print_calibration(fitted: dict[str, Any]) -> None:

@@ -2,12 +2,13 @@
 
 from typing import TYPE_CHECKING, Any
 
+from medmamba.evaluation.comparing import compare, find_models
 from medmamba.evaluation.scoring import evaluate
 
 if TYPE_CHECKING:
     from medmamba.evaluation.cost import complexity as complexity
 
-__all__ = ["complexity", "evaluate"]
+__all__ = ["compare", "complexity", "evaluate", "find_models"]
 
 
 def __getattr__(name: str) -> Any:

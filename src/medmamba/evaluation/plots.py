@@ -114,8 +114,8 @@ def reliability(calibration: dict[str, Any]) -> bytes:
     for column, (title, figures) in enumerate(shown.items()):
         axes, counts = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
         _bins(axes, counts, figures["bins"])
-        by_chance = figures["ece_by_chance"]
-        words = f"; {by_chance['mean']:.3f} by chance" if by_chance else ""
+        by_chance = figures["ece"]["by_chance"]["mean"]
+        words = "" if by_chance is None else f"; {by_chance:.3f} by chance"
         axes.set_title(f"{title}\nECE {in_words(figures['ece'])}{words}", fontsize="small")
     return _png(figure)
 

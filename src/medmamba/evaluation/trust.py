@@ -8,21 +8,10 @@ from typing import Any
 import numpy as np
 
 from medmamba.bundle import Bundle
-from medmamba.metrics.calibration import brier, confidences, ece, equal_mass, expected_ece, nll, reliability
-from medmamba.metrics.classification import number
+from medmamba.metrics.calibration_summary import summarise_calibration
 from medmamba.metrics.conformal import coverage, coverage_range, prediction_sets
-from medmamba.metrics.intervals import bootstrap, wilson
+from medmamba.metrics.intervals import wilson
 from medmamba.metrics.temperature import scale
-from medmamba.tasks import Task
-
-DEFINITIONS = {
-    "nll": "negative log-likelihood: mean of -log of the probability of what was true; lower is better",
-    "brier": "Brier score: squared distance of the probabilities from what was true, summed over classes (multi-label: "
-    "mean over labels); lower is better",
-    "ece": "expected calibration error, 15 bins of equal width: mean distance between the confidence of the answers in a "
-    "bin and the share of them that is right; never negative, so chance alone makes it positive",
-    "ece_equal_mass": "the same with 15 bins of as many images",
-}
 
 
 def calibration(
@@ -45,48 +34,23 @@ def calibration(
         seed: Of the bootstrap.
 
     Returns:
-        `temperature`; `after` and, where the temperature is not 1, `before`: each `nll`, `brier`, `ece`,
-        `ece_equal_mass` (figures), `ece_by_chance` (mean and 95 % quantile of what a perfectly calibrated model with
-        these confidences would show) and `bins` of the reliability diagram; and `definitions`.
+        `temperature`; `after` and `before`, what `summarise_calibration` gives, the latter None at a temperature of 1.
     """
     temperature = bundle.decisions.temperature
 
     def figures(probabilities: np.ndarray) -> dict[str, Any]:
-        return _figures(bundle.task, probabilities, targets, groups, resamples=resamples, seed=seed)
+        return summarise_calibration(
+            bundle.task,
+            probabilities,
+            targets,
+            positive=bundle.positive,
+            groups=groups,
+            resamples=resamples,
+            seed=seed,
+        )
 
     before = None if temperature == 1 else figures(scale(bundle.task, scores, 1 / temperature))
-    return {"temperature": temperature, "before": before, "after": figures(scores), "definitions": DEFINITIONS}
-
-
-def _figures(
-    task: Task,
-    scores: np.ndarray,
-    targets: np.ndarray,
-    groups: Sequence[str] | None,
-    *,
-    resamples: int,
-    seed: int,
-) -> dict[str, Any]:
-    def all_at_once(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        values = [figure(task, scores, targets, weights) for figure in (nll, brier, ece)]
-        return np.stack([*values, ece(task, scores, targets, weights, binning=equal_mass)], axis=-1)
-
-    values = all_at_once(scores, targets, np.ones((1, len(targets))))[0]
-    intervals = (
-        bootstrap(all_at_once, scores, targets, groups=groups, resamples=resamples, seed=seed)
-        if resamples
-        else [None] * len(values)
-    )
-    named = {
-        name: {"value": number(value), "low": (interval or (None, None))[0], "high": (interval or (None, None))[1]}
-        for name, value, interval in zip(DEFINITIONS, values, intervals, strict=True)
-    }
-    by_chance = expected_ece(task, scores, seed=seed)
-    confidence, right = confidences(task, scores, targets)
-    return named | {
-        "ece_by_chance": None if by_chance is None else {"mean": by_chance[0], "q95": by_chance[1]},
-        "bins": reliability(confidence.ravel(), right.ravel()),
-    }
+    return {"temperature": temperature, "before": before, "after": figures(scores)}
 
 
 def sets(bundle: Bundle, scores: np.ndarray, targets: np.ndarray) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from medmamba.cli.verbs.answer import Evaluate, Predict
+from medmamba.cli.verbs.answer import Compare, Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
@@ -18,6 +18,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "calibrate": Calibrate,
     "evaluate": Evaluate,
+    "compare": Compare,
     "predict": Predict,
     "split": Split,
     "export": Export,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from medmamba.cli.console import as_csv, as_json, print_headline, progress_bar
+from medmamba.cli.console import as_csv, as_json, print_comparison, print_headline, progress_bar
 from medmamba.errors import InputError
 from medmamba.text import printable
 
@@ -77,6 +77,63 @@ class Evaluate:
         else:
             print_headline(report)
             print(f"\n{out}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare two models on the same images: differences with 95 % intervals, and tests where there are some."""
+
+    first: Positional[Path]
+    """Folder of a trained model; or a folder of several, the runs of one model with several seeds."""
+    second: Positional[Path]
+    """What is compared with it, the same."""
+    data: Positional[str]
+    """As for evaluate."""
+    split: str = "test"
+    """Which images: train, val, test, or all."""
+    out: Path | None = None
+    """Write the comparison to this JSON file."""
+    group_column: str | None = None
+    """Column of the table that names the patient, as in training."""
+    label_columns: tuple[str, ...] = ()
+    """Columns of 0 and 1 in the table, as in training."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
+    batch_size: int = 64
+    """Images at once; changes speed and memory, not the figures."""
+    resamples: int = 2000
+    """Bootstrap draws; 0 for none."""
+    seed: int = 0
+    """Of the bootstrap."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1 or mps."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+    def run(self) -> int:
+        from medmamba.evaluation import compare, find_models
+        from medmamba.predictor import load
+
+        sides = [[load(path, device=self.device) for path in find_models(side)] for side in (self.first, self.second)]
+        with progress_bar("comparing") as progress:
+            report = compare(
+                *sides,
+                self.data,
+                self.split,
+                out=self.out,
+                group_column=self.group_column,
+                label_columns=self.label_columns,
+                allow=self.allow,
+                batch_size=self.batch_size,
+                resamples=self.resamples,
+                seed=self.seed,
+                progress=progress,
+            )
+        if self.json:
+            print(json.dumps(report, indent=2, ensure_ascii=False))
+        else:
+            print_comparison(report)
         return 0
 
 
