@@ -8,8 +8,6 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from medmamba.bundle import DESCRIPTION, Bundle, write_json
 from medmamba.data import Dataset
 from medmamba.errors import InputError

@@ -1,4 +1,4 @@
-"""Pictures of an evaluation as PNG: confusion matrix, ROC curves, reliability diagram. Matplotlib is imported where it is drawn.
+"""Pictures of an evaluation as PNG: confusion matrix, ROC, reliability. Matplotlib is imported where it is drawn.
 
 Figures are made without pyplot: no window system, no state shared between threads.
 """
