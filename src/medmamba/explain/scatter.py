@@ -47,8 +47,8 @@ def draw(panels: Sequence[Panel], classes: np.ndarray, names: Sequence[str], foo
         footer: What a reader must know, in sentences.
         seed: Decides which points lie on top, so that it is no class.
     """
-    beside = min(len(panels), MOST_BESIDE)
-    rows = math.ceil(len(panels) / beside)
+    rows = math.ceil(len(panels) / MOST_BESIDE)
+    beside = math.ceil(len(panels) / rows)
     figure = new_figure(PANEL * beside, (PANEL + 0.5) * rows)
     axes = [figure.add_subplot(rows, beside, i + 1) for i in range(len(panels))]
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.2)
@@ -83,7 +83,7 @@ def _title(panel: Panel) -> str:
 
 
 def _points(axes: Axes, points: np.ndarray, classes: np.ndarray) -> None:
-    side = np.clip(3500 / len(points), 7, 40)  # points squared
+    side = np.clip(6000 / len(points), 8, 40)  # points squared
     colours = np.array(COLOURS)[classes % len(COLOURS)]
     for which in np.unique(classes // len(COLOURS)):
         here = classes // len(COLOURS) == which

@@ -6,8 +6,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from medmamba.cli.console import print_table, progress_bar
 from medmamba.errors import InputError
@@ -17,10 +18,9 @@ from medmamba.errors import InputError
 class Embed:
     """Show how models arrange images: one t-SNE picture of their features, and how well these separate the classes."""
 
-    models: Positional[tuple[Path, ...]]
-    """Folders of trained models of the same classes, one or several."""
-    data: Positional[str]
-    """As for evaluate; the last word, after the models."""
+    # one field, since tyro leaves no word for the data where an option follows
+    models_and_data: Annotated[Positional[tuple[str, ...]], arg(metavar="RUN... DATA")]
+    """Folders of trained models of the same classes, one or several, and then data as for evaluate."""
     split: str = "test"
     """Which images: train, val, test, or all."""
     out: Path | None = None
@@ -48,16 +48,18 @@ class Embed:
         from medmamba.metrics import in_words
         from medmamba.predictor import load
 
-        if not self.models:
-            raise InputError("one word was given, but models and data are needed; write: medmamba embed RUN... DATA")
-        names = tell_apart(self.models)
-        classifiers = {name: load(model, device=self.device) for name, model in zip(names, self.models, strict=True)}
+        *words, data = self.models_and_data or ("",)
+        if not words:
+            raise InputError("a model and data are needed; write: medmamba embed RUN... DATA")
+        models = [Path(word) for word in words]
+        names = tell_apart(models)
+        classifiers = {name: load(model, device=self.device) for name, model in zip(names, models, strict=True)}
         folder = "-".join(["embedding", self.split, *(names if len(names) > 1 else ())])
-        out = self.out or self.models[0] / folder
+        out = self.out or models[0] / folder
         with progress_bar("features") as progress:
             report = embed(
                 classifiers,
-                self.data,
+                data,
                 self.split,
                 out=out,
                 group_column=self.group_column,
@@ -71,8 +73,7 @@ class Embed:
         if self.json:
             print(json.dumps(report, indent=2, ensure_ascii=False))
             return 0
-        data = report["data"]
-        print(f"{data['name']}, split {data['split']}: {report['n']} images")
+        print(f"{report['data']['name']}, split {report['data']['split']}: {report['n']} images")
         rows = [("model", "features", "silhouette", "5-NN accuracy")]
         rows += [
             (row["name"], str(row["features"]), in_words(row["silhouette"]), in_words(row["neighbours"]))
