@@ -23,6 +23,7 @@ from medmamba.explain.embedding import embed
 from medmamba.explain.features import choose, classes_of
 from medmamba.explain.separation import neighbours_agree, separation, silhouette
 from medmamba.explain.tsne import arrange, perplexity_for
+from medmamba.metrics.intervals import wilson
 from medmamba.predictor.network import NetworkClassifier
 from medmamba.tasks import Task
 
@@ -164,12 +165,24 @@ def test_the_interval_holds_the_figure_and_knows_patients():
     generator = np.random.default_rng(0)
     classes = np.arange(90) % 3
     values = generator.normal(size=(90, 3)) + np.eye(3)[classes]
+    patients = [f"p{row // 15}" for row in range(90)]
+    alone, grouped = (separation(values, classes, each)["neighbours"] for each in (None, patients))
+    for figure in (alone, grouped):
+        assert figure["n"] == 90
+        assert figure["low"] < figure["value"] < figure["high"]
+    assert (alone["low"], alone["high"]) == wilson(alone["value"] * 90, 90)
+    assert (grouped["low"], grouped["high"]) != wilson(grouped["value"] * 90, 90)
+    assert separation(values, classes, patients)["neighbours"] == grouped
+
+
+def test_all_images_right_leave_room_for_doubt():
+    classes = np.arange(60) % 2
+    values = 9.0 * np.eye(2)[classes] + np.random.default_rng(0).normal(size=(60, 2))
     alone = separation(values, classes)["neighbours"]
-    assert alone["low"] < alone["value"] < alone["high"]
-    assert alone["n"] == 90
-    grouped = separation(values, classes, [f"p{row // 15}" for row in range(90)])["neighbours"]
-    assert grouped["low"] is not None
-    assert separation(values, classes) == separation(values, classes)
+    grouped = separation(values, classes, [f"p{row // 10}" for row in range(60)])["neighbours"]
+    assert alone["value"] == grouped["value"] == 1
+    assert alone["low"] == wilson(60, 60)[0]
+    assert grouped["low"] == wilson(6, 6)[0]
 
 
 @pytest.mark.parametrize(("n", "perplexity"), [(3, 1), (4, 1), (8, 7 / 3), (91, 30), (5000, 30)])

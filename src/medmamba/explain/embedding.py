@@ -103,7 +103,7 @@ def embed(
             for panel, bundle, features in zip(panels, bundles, every, strict=True)
         ],
         "definitions": DEFINITIONS,
-        "interval": interval_method(patients=images.groups is not None, seed=seed),
+        "interval": interval_method(images.groups, seed),
         "images": list(images.names),
         "points": {panel.title: panel.points.tolist() for panel in panels},
         "made": {

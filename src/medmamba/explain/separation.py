@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.metrics import bootstrap
+from medmamba.metrics.intervals import Interval, bootstrap, repeat, wilson
 
 NEIGHBOURS = 5
 RESAMPLES = 2000
@@ -42,28 +42,36 @@ def separation(
     known = ~np.isnan(right)
     figure: dict[str, Any] = {"k": NEIGHBOURS, "n": int(known.sum()), "value": None, "low": None, "high": None}
     if known.any():
-        groups = (
-            None if patients is None else [patient for patient, counted in zip(patients, known, strict=True) if counted]
-        )
+        groups = None if patients is None else [patient for patient, has in zip(patients, known, strict=True) if has]
         figure["value"] = float(right[known].mean())
-        interval = bootstrap(
-            lambda answers, _, weights: (weights @ answers / weights.sum(axis=1))[:, None],
-            right[known],
-            classes[known],
-            groups=groups,
-            resamples=RESAMPLES,
-            seed=seed,
-        )[0]
-        if interval is not None:
+        if interval := _interval(right[known], classes[known], groups, seed):
             figure |= {"low": interval[0], "high": interval[1]}
     return {"silhouette": {"value": silhouette(values, classes)}, "neighbours": figure}
 
 
-def interval_method(*, patients: bool, seed: int) -> dict[str, Any]:
+def _interval(right: np.ndarray, classes: np.ndarray, patients: Sequence[str] | None, seed: int) -> Interval | None:
+    """Of the share of images that are right: Wilson's, or where patients have several images the bootstrap of these."""
+    if patients is None or not repeat(patients):
+        return wilson(right.sum(), len(right))
+    if right.min() == right.max():  # no resample differs, so each patient counts once
+        units = len(set(patients))
+        return wilson(right[0] * units, units)
+
+    def share(_scores: np.ndarray, _targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        return (weights @ right / weights.sum(axis=1))[:, None]
+
+    return bootstrap(share, right, classes, groups=patients, resamples=RESAMPLES, seed=seed)[0]
+
+
+def interval_method(patients: Sequence[str] | None, seed: int) -> dict[str, Any]:
     """How the interval of the nearest-neighbour accuracy is made, as `embedding.json` holds it."""
-    unit = "patients" if patients else "images"
-    method = f"percentile bootstrap of {RESAMPLES} resamples, {unit} drawn with replacement within each class"
-    return {"method": method, "level": 0.95, "resamples": RESAMPLES, "seed": seed, "unit": unit.removesuffix("s")}
+    if patients is None or not repeat(patients):
+        return {"method": "Wilson's score interval", "level": 0.95, "unit": "image"}
+    method = (
+        f"percentile bootstrap of {RESAMPLES} resamples, patients drawn with replacement within each class; "
+        "Wilson's score interval for as many patients where all images agree"
+    )
+    return {"method": method, "level": 0.95, "resamples": RESAMPLES, "seed": seed, "unit": "patient"}
 
 
 def silhouette(values: np.ndarray, classes: np.ndarray) -> float | None:
