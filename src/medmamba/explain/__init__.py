@@ -1,0 +1,1 @@
+"""What a trained model looks at: heat maps, and its features as a picture."""
