@@ -19,13 +19,8 @@ LAYERS = [
     ("card",),
     ("check",),
     ("models", "data", "metrics"),
-<<<<<<< HEAD
-    ("network",),
-    ("tasks", "ops", "errors", "text", "writing", "decisions"),
-=======
     ("network", "drawing"),
-    ("tasks", "ops", "errors", "text", "writing"),
->>>>>>> work/embed
+    ("tasks", "ops", "errors", "text", "writing", "decisions"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SIDEWAYS = {("benchmark", "export"), ("tasks", "errors"), ("decisions", "errors")}  # allowed although on one level
@@ -37,14 +32,9 @@ ONLY_IN = {
     "triton": {"ops"},
     "numba": {"ops"},
     "llvmlite": {"ops"},
-<<<<<<< HEAD
-    "matplotlib": {"training", "evaluation", "explain", "robustness"},
-    "sklearn": {"check", "explain", "calibration"},
-=======
     "matplotlib": {"drawing", "training", "evaluation", "explain", "robustness"},
-    "sklearn": {"check", "explain"},
+    "sklearn": {"check", "explain", "calibration"},
     "threadpoolctl": {"explain"},
->>>>>>> work/embed
     "pytorch_grad_cam": {"explain"},
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},

@@ -1,11 +1,4 @@
-<<<<<<< HEAD
-"""Pictures of an evaluation as PNG: confusion matrix, ROC, reliability. Matplotlib is imported where it is drawn.
-
-Figures are made without pyplot: no window system, no state shared between threads.
-"""
-=======
-"""Pictures of a summary as PNG: the confusion matrix and the ROC curves."""
->>>>>>> work/embed
+"""Pictures of an evaluation as PNG: confusion matrix, ROC curves, reliability diagram."""
 
 from __future__ import annotations
 
@@ -99,8 +92,7 @@ def reliability(calibration: dict[str, Any]) -> bytes:
         shown = {"before: at temperature 1": calibration["before"]} | {
             f"after: at temperature {calibration['temperature']:.2f}": calibration["after"]
         }
-    figure, first = _figure(4.6 * len(shown), 5.4)
-    first.remove()
+    figure = new_figure(4.6 * len(shown), 5.4)
     grid = figure.add_gridspec(2, len(shown), height_ratios=[4, 1], hspace=0.08, wspace=0.28)
     for column, (title, figures) in enumerate(shown.items()):
         axes, counts = figure.add_subplot(grid[0, column]), figure.add_subplot(grid[1, column])
@@ -108,7 +100,7 @@ def reliability(calibration: dict[str, Any]) -> bytes:
         by_chance = figures["ece"]["by_chance"]["mean"]
         words = "" if by_chance is None else f"; {by_chance:.3f} by chance"
         axes.set_title(f"{title}\nECE {in_words(figures['ece'])}{words}", fontsize="small")
-    return _png(figure)
+    return png(figure)
 
 
 def _bins(axes: Axes, counts: Axes, bins: list[dict[str, Any]]) -> None:

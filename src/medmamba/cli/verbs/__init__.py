@@ -8,12 +8,8 @@ from typing import Any
 from medmamba.cli.verbs.answer import Compare, Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
-<<<<<<< HEAD
-from medmamba.cli.verbs.learn import Calibrate, Demo, Train
-=======
 from medmamba.cli.verbs.embed import Embed
-from medmamba.cli.verbs.learn import Demo, Train
->>>>>>> work/embed
+from medmamba.cli.verbs.learn import Calibrate, Demo, Train
 from medmamba.cli.verbs.tell import Benchmark, Info
 
 VERBS: dict[str, Callable[..., Any]] = {
