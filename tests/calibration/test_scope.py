@@ -12,7 +12,7 @@ def drawn(n, seed, shift=0.0):
     generator = np.random.default_rng(seed)
     targets = generator.integers(0, 3, n)
     mixed = generator.normal(size=(n, 6)) @ np.random.default_rng(9).normal(size=(6, 6))
-    features = mixed + 10 * targets[:, None] + shift
+    features = mixed + 100 * targets[:, None] + shift
     looks = generator.normal(size=(n, 4)) * [1, 5, 0.1, 2] + shift
     return features.astype(np.float32), targets, looks
 

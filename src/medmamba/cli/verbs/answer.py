@@ -115,10 +115,13 @@ class Compare:
         from medmamba.evaluation import compare, find_models
         from medmamba.predictor import load
 
-        sides = [[load(path, device=self.device) for path in find_models(side)] for side in (self.first, self.second)]
+        first, second = (
+            [load(path, device=self.device) for path in find_models(side)] for side in (self.first, self.second)
+        )
         with progress_bar("comparing") as progress:
             report = compare(
-                *sides,
+                first,
+                second,
                 self.data,
                 self.split,
                 out=self.out,
