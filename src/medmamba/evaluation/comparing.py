@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medmamba.bundle import DESCRIPTION, Bundle, write_json
 from medmamba.data import Dataset
 from medmamba.errors import InputError
-from medmamba.metrics.comparison import compare_scores
+from medmamba.metrics.comparison import compare_runs
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite
 
@@ -53,8 +53,8 @@ def compare(
         progress: Called with (images done, images in all) after each batch, over all models.
 
     Returns:
-        What `medmamba.metrics.compare_scores` gives (of one model each, or of several as they are summarised there);
-        `data` (`name`, `split`, `notes`), `models` (`a` and `b`: a list of `name`, `seed`, `trained_on`), `made`.
+        What `medmamba.metrics.compare_runs` gives; `data` (`name`, `split`, `notes`); `models` (`a` and `b`: a list of
+        `name`, `seed`, `trained_on`); `made`.
 
     Raises:
         InputError: The models answer different questions or decide for different positive classes, or the data does not
@@ -83,7 +83,7 @@ def compare(
 
         scores.append(classifier.scores(images, batch_size=batch_size, progress=move))
     sides = scores[: len(first)], scores[len(first) :]
-    found = compare_scores(
+    found = compare_runs(
         bundles[0].task,
         *sides,
         images.targets,

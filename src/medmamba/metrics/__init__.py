@@ -17,7 +17,7 @@ from medmamba.metrics.classification import (
     sensitivity,
     specificity,
 )
-from medmamba.metrics.comparison import compare_scores
+from medmamba.metrics.comparison import compare_runs, compare_scores
 from medmamba.metrics.conformal import (
     class_quantiles,
     coverage,
@@ -45,6 +45,7 @@ __all__ = [
     "bootstrap",
     "brier",
     "class_quantiles",
+    "compare_runs",
     "compare_scores",
     "confusion_matrix",
     "coverage",

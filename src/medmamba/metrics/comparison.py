@@ -21,6 +21,7 @@ from medmamba.tasks import Task, decide
 
 BETTER_IF_HIGHER = "above 0, b is better"
 BETTER_IF_LOWER = "below 0, b is better"
+Threshold = float | Sequence[float]
 PROBABILITIES = {"nll": nll, "brier": brier, "ece": ece}  # no threshold changes them; the lower, the better
 
 
@@ -32,81 +33,125 @@ def compare_scores(
     classes: Sequence[str],
     *,
     positive: int = 1,
-    threshold_a: float | Sequence[float] = 0.5,
-    threshold_b: float | Sequence[float] = 0.5,
+    threshold_a: Threshold = 0.5,
+    threshold_b: Threshold = 0.5,
+    groups: Sequence[str] | None = None,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Differences of two models, b minus a, as `compare_runs` gives them for one run of each."""
+    return compare_runs(
+        task,
+        [scores_a],
+        [scores_b],
+        targets,
+        classes,
+        positive=positive,
+        thresholds_a=[threshold_a],
+        thresholds_b=[threshold_b],
+        groups=groups,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def compare_runs(
+    task: Task,
+    runs_a: Sequence[np.ndarray],
+    runs_b: Sequence[np.ndarray],
+    targets: np.ndarray,
+    classes: Sequence[str],
+    *,
+    positive: int = 1,
+    thresholds_a: Sequence[Threshold],
+    thresholds_b: Sequence[Threshold],
     groups: Sequence[str] | None = None,
     resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, Any]:
     """Differences of two models, b minus a, with intervals; p-values where there is a test.
 
+    With several runs of a model a figure is the mean over its runs, and runs are drawn with replacement as images are,
+    so that an interval holds the spread of both. A handful of runs tells little of their spread: it is too narrow then.
+
     Args:
         task: What both were asked.
-        scores_a: Probabilities of the first model, (n, classes).
-        scores_b: Of the second, for the same images in the same order.
+        runs_a: Probabilities of the runs of the first model, (n, classes) each.
+        runs_b: Of the second, for the same images in the same order.
         targets: Class indices (n,); for multi-label 0 or 1, (n, classes).
-        classes: Names, in the order of the columns of both.
+        classes: Names, in the order of the columns of all.
         positive: Index of the positive class of a binary task.
-        threshold_a: As for `tasks.decide`, of the first model.
-        threshold_b: Of the second.
+        thresholds_a: As for `tasks.decide`, of each run of the first model.
+        thresholds_b: Of the second.
         groups: Patient of each image, (n,). Where some patient has several images everything is bootstrapped by whole
             patients, and there are no p-values, since the tests suppose independent images.
         resamples: Bootstrap draws; 0 leaves out the intervals that need them.
         seed: Of the bootstrap.
 
     Returns:
-        `task`, `n`, `patients`, `classes`; `differences` by name (`auc`, `accuracy`, `balanced_accuracy`, `mcc`,
-        `quadratic_kappa` for ordinal tasks, `macro_sensitivity`, `nll`, `brier`, `ece`) and `per_class` with `name`,
-        `n` and `sensitivity`. Each difference has `a` and `b`, the figures of the models; `value`, `low`, `high`, `p`
-        and `method`; and those by name a `definition`. Then `level`, `resamples`, `seed`, `notes`. None for what cannot
-        be computed, never NaN.
+        `task`, `n`, `patients`, `classes`, `runs` (how many of a and of b); `differences` by name (`auc`, `accuracy`,
+        `balanced_accuracy`, `mcc`, `quadratic_kappa` for ordinal tasks, `macro_sensitivity`, `nll`, `brier`, `ece`) and
+        `per_class` with `name`, `n` and `sensitivity`. Each difference has `a` and `b`, the figures of the models;
+        `value`, `low`, `high`, `p` and `method`; and those by name a `definition`. Then `level`, `resamples`, `seed`,
+        `notes`. None for what cannot be computed, never NaN.
 
     Raises:
         InputError: If shapes do not fit the task or each other, or a score is not finite.
     """
-    for scores in (scores_a, scores_b):
+    for scores in (*runs_a, *runs_b):
         check(task, scores, targets, classes, groups)
-    models = (scores_a.astype(np.float64), scores_b.astype(np.float64))
-    decisions = tuple(
-        decide(task, scores, threshold=threshold, positive=positive)
-        for scores, threshold in zip(models, (threshold_a, threshold_b), strict=True)
-    )
+    sides = [[scores.astype(np.float64) for scores in runs] for runs in (runs_a, runs_b)]
+    decisions = [
+        [decide(task, scores, threshold=each, positive=positive) for scores, each in zip(runs, thresholds, strict=True)]
+        for runs, thresholds in zip(sides, (thresholds_a, thresholds_b), strict=True)
+    ]
     truth = as_table(targets, len(classes))
-    decided = [as_table(each, len(classes)) for each in decisions]
 
-    def of_model(which: int, weights: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        scores = models[which]
-        found = figures(task, scores, decided[which], truth, positive=positive, weights=weights)
+    def of_run(scores: np.ndarray, decided: np.ndarray, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+        table = as_table(decided, len(classes))
+        found = figures(task, scores, table, truth, positive=positive, weights=weights)
         found = {name: found[name] for name in _names(task)}
         return found | {
             name: np.asarray(figure(task, scores, targets, weights))[..., None]
             for name, figure in PROBABILITIES.items()
         }
 
+    def of_side(side: int, weights: np.ndarray | None = None, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Means over runs; `draws` (resamples, runs) says how often each is drawn."""
+        runs = [of_run(*each, weights) for each in zip(sides[side], decisions[side], strict=True)]
+        shares = np.full((1, len(runs)), 1 / len(runs)) if draws is None else draws / len(runs)
+        return {
+            name: sum(share[:, None] * run[name] for share, run in zip(shares.T, runs, strict=True)) for name in runs[0]
+        }
+
+    generator = np.random.default_rng((seed, len(runs_a), len(runs_b)))
+
     def statistic(_a: np.ndarray, _b: np.ndarray, _targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        a, b = of_model(0, weights), of_model(1, weights)
+        drawn = [_drawn(generator, len(weights), len(runs)) for runs in sides]
+        a, b = (of_side(side, weights, drawn[side]) for side in (0, 1))
         return np.concatenate([b[name] - a[name] for name in a], axis=-1)
 
-    a, b = of_model(0), of_model(1)
+    a, b = of_side(0), of_side(1)
     rest = iter(
-        paired_bootstrap(statistic, *models, targets, groups=groups, resamples=resamples, seed=seed, level=LEVEL)
+        paired_bootstrap(
+            statistic, sides[0][0], sides[1][0], targets, groups=groups, resamples=resamples, seed=seed, level=LEVEL
+        )
     )
-    found = {name: [next(rest) for _ in several] for name, several in a.items()}
-    if not repeat(groups):
-        found |= _tests(task, models, decisions, targets, positive)
+    found = {name: [next(rest) for _ in several[0]] for name, several in a.items()}
+    if not repeat(groups) and len(runs_a) == len(runs_b) == 1:
+        models, decided = [side[0] for side in sides], [side[0] for side in decisions]
+        found |= _tests(task, models, decided, targets, positive)
     rows = {
-        name: [
-            {"a": number(a[name][k]), "b": number(b[name][k]), **asdict(difference)}
-            for k, difference in enumerate(several)
-        ]
+        name: [asdict(difference) | _values(a[name][0, k], b[name][0, k]) for k, difference in enumerate(several)]
         for name, several in found.items()
     }
-    words = _definitions(task, classes[positive] if task is Task.BINARY else "", threshold_a)
+    words = _definitions(task, classes[positive] if task is Task.BINARY else "", thresholds_a[0])
     return {
         "task": str(task),
         "n": len(targets),
         "patients": None if groups is None else len(set(groups)),
         "classes": list(classes),
+        "runs": [len(runs_a), len(runs_b)],
         "differences": {
             name.replace(" ", "_"): {**rows[name][0], "definition": words[name]}
             for name in rows
@@ -119,8 +164,19 @@ def compare_scores(
         "level": LEVEL,
         "resamples": resamples,
         "seed": seed,
-        "notes": _notes(len(targets), groups),
+        "notes": _notes(len(targets), groups, max(len(runs_a), len(runs_b))),
     }
+
+
+def _drawn(generator: np.random.Generator, rows: int, runs: int) -> np.ndarray:
+    """How often each of several runs is drawn in each resample, (rows, runs)."""
+    chosen = generator.integers(0, runs, (rows, runs))
+    return (chosen[:, :, None] == np.arange(runs)).sum(axis=1)
+
+
+def _values(a: np.ndarray, b: np.ndarray) -> dict[str, float | None]:
+    """Both figures and their difference."""
+    return {"a": number(a), "b": number(b), "value": number(b - a)}
 
 
 def _names(task: Task) -> list[str]:
@@ -141,18 +197,23 @@ def _tests(
     return tests
 
 
-def _definitions(task: Task, positive: str, threshold: float | Sequence[float]) -> dict[str, str]:
+def _definitions(task: Task, positive: str, threshold: Threshold) -> dict[str, str]:
     words = definitions(task, positive, threshold) | {"macro sensitivity": f"macro sensitivity: {AVERAGES['macro']}"}
     lower = {name: f"{DEFINITIONS[name]}; {BETTER_IF_LOWER}" for name in PROBABILITIES}
     return {name: f"{definition}; {BETTER_IF_HIGHER}" for name, definition in words.items()} | lower
 
 
-def _notes(n: int, groups: Sequence[str] | None) -> list[str]:
+def _notes(n: int, groups: Sequence[str] | None, runs: int) -> list[str]:
     if n == 0:
         return ["There are no images here, so nothing could be computed."]
     if repeat(groups):
         return [
             "Some patients have several images, so that DeLong's and McNemar's tests do not hold: there are no "
             "p-values, and all intervals are from whole patients resampled."
+        ]
+    if runs > 1:
+        return [
+            "Figures are means over the runs of a model; intervals are from images and runs resampled together, and "
+            "there are no p-values, since the tests are for one run of each."
         ]
     return []
