@@ -23,6 +23,7 @@ from medmamba.data.related import check_unseen
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
+from medmamba.metrics.lopsided import lopsided
 from medmamba.tasks import Task, decide
 from medmamba.text import spreadsheet_cell
 
@@ -108,7 +109,11 @@ def evaluate(
         "data": {"name": data.name, "split": split, "notes": list(data.notes)},
         "model": _about_model(classifier),
         "made": _about_run(classifier, batch_size),
-        "notes": [*_in_spite(bundle, [*data.allowed, *allowed]), *summary["notes"]],
+        "notes": [
+            *_in_spite(bundle, [*data.allowed, *allowed]),
+            *summary["notes"],
+            *lopsided(bundle.task, summary["per_class"], summary["n"]),
+        ],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
