@@ -32,7 +32,7 @@ SHIFTING = ("class-weights", "balanced-sampling", "logit-adjustment")
 
 
 def draw(epoch: int = 0, seed: int = 0, **options: int) -> list[list[tuple[int, ...]]]:
-    return list(EpochBatches(len(RARE), 10, seed=seed, epoch=epoch, balance=RARE, **options))
+    return list(EpochBatches(len(RARE), 25, seed=seed, epoch=epoch, balance=RARE, **options))
 
 
 def indices(batches: list[list[tuple[int, ...]]]) -> list[int]:
@@ -119,7 +119,7 @@ def test_classes_and_the_images_of_each_are_drawn_equally_often() -> None:
 
 
 def test_a_balanced_order_depends_on_seed_and_epoch_alone() -> None:
-    batches = EpochBatches(len(RARE), 10, seed=3, balance=RARE)
+    batches = EpochBatches(len(RARE), 25, seed=3, balance=RARE)
     list(batches)
     torch.rand(100)
     batches.epoch = 4
@@ -165,7 +165,7 @@ def test_an_image_that_is_drawn_again_is_augmented_anew(on_gpu: bool) -> None:
                 pictures.setdefault(row, set()).add(image.numpy().tobytes())
         return pictures
 
-    batches = EpochBatches(len(RARE), 10, seed=3, epoch=2, balance=RARE)
+    batches = EpochBatches(len(RARE), 25, seed=3, epoch=2, balance=RARE)
     pictures = seen(batches)
     times = Counter(indices(list(batches)))
     assert max(times.values()) > 4
