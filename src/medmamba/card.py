@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medmamba.bundle import Bundle
@@ -33,10 +34,12 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,
         "splits": str(data.get("splits", UNKNOWN)),
         "training images": counts("train"),
+        **({"rare classes": str(origin["imbalance"])} if origin.get("imbalance") else {}),
         "validation images": counts("val"),
         "best epoch": str(origin.get("best_epoch", UNKNOWN)),
         "validation AUC": _figure(validation.get("auc")),
         "validation loss": _figure(validation.get("loss")),
+        "validation sensitivity": _sensitivities(validation.get("per_class") or ()),
         "recipe": str((origin.get("recipe") or {}).get("name", UNKNOWN)),
         "start": str(origin.get("start", UNKNOWN)),
         "seed": str(origin.get("seed", UNKNOWN)),
@@ -49,6 +52,12 @@ def facts(bundle: Bundle) -> dict[str, str]:
 
 def _figure(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
+
+
+def _sensitivities(rows: Sequence[Mapping[str, Any]]) -> str:
+    known = ((row["name"], row["sensitivity"], row["n"]) for row in rows)
+    words = (f"{name} {'-' if value is None else f'{value:.2f}'} (n {n})" for name, value, n in known)
+    return ", ".join(words) or UNKNOWN
 
 
 def card(bundle: Bundle) -> str:

@@ -43,21 +43,50 @@ def probabilities(task: Task, logits: Tensor, *, temperature: float = 1.0) -> Te
     return logits.sigmoid() if task is Task.MULTILABEL else logits.softmax(dim=-1)
 
 
-def loss(task: Task, logits: Tensor, targets: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-    """Loss of each image, (n,).
+def loss(
+    task: Task,
+    logits: Tensor,
+    targets: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
+    offsets: Tensor | None = None,
+    gamma: float = 0.0,
+) -> Tensor:
+    """Loss of each image, (n,), in float64 for logits in float64 and else in float32.
+
+    With none of the last three it is the plain loss, which is what validation reports whatever training minimises.
 
     Args:
         task: Decides between cross-entropy and the mean over labels of the binary cross-entropy.
         logits: (n, classes).
         targets: Class indices (n,), int64; for multi-label 0 or 1, (n, classes).
         label_smoothing: Share of the target spread evenly, 0 to 1; ignored by multi-label.
+        weights: (classes,), 0 or more: of each image by its class; for multi-label of the images that carry a label.
+        offsets: (classes,), added to the logits (Menon et al. 2021, logit adjustment).
+        gamma: 0 or more: the loss times (1 - p) ** gamma, p being the probability of the right answer; for multi-label
+            of each label (Lin et al. 2017, focal loss).
     """
+    import torch
     import torch.nn.functional as F
 
-    logits = logits.float()
+    logits = logits if logits.dtype == torch.float64 else logits.float()
+    if offsets is not None:
+        logits = logits + offsets
     if task is Task.MULTILABEL:
-        return F.binary_cross_entropy_with_logits(logits, targets.float(), reduction="none").mean(dim=-1)
-    return F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+        targets = targets.to(logits.dtype)
+        losses = F.binary_cross_entropy_with_logits(logits, targets, reduction="none", pos_weight=weights)
+        if gamma:
+            surprise = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")  # -log p
+            losses = losses * (-torch.expm1(-surprise)) ** gamma
+        return losses.mean(dim=-1)
+    losses = F.cross_entropy(logits, targets, reduction="none", label_smoothing=label_smoothing)
+    if weights is not None:
+        losses = losses * weights[targets]
+    if gamma:
+        surprise = F.cross_entropy(logits, targets, reduction="none")  # -log p
+        losses = losses * (-torch.expm1(-surprise)) ** gamma
+    return losses
 
 
 def decide(

@@ -270,3 +270,11 @@ def test_data_without_splits_is_cut_as_in_training(tmp_path):
     evaluate(classifier, tmp_path / "images", out=tmp_path / "out", resamples=10, seed=1)
     scored = [row["file"] for row in read_table(tmp_path / "out" / "scores.csv")]
     assert scored == list(trained.split("test").names)
+
+
+def test_f052_a_model_that_gives_one_answer_is_said_to(tmp_path):
+    classifier, data, _ = case()
+    classifier.table[:] = (0.9, 0.1)
+    notes = evaluate(classifier, data, out=tmp_path, resamples=0)["notes"]
+    assert any(note.startswith("The model never answered 'malignant' (") for note in notes)
+    assert any(note.startswith("100% of the answers are 'benign', which ") for note in notes)

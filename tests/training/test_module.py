@@ -5,6 +5,7 @@ import torch
 import medmamba.models  # noqa: F401  (registers our names)
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.tasks import Task
+from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.module import Trainee, parameter_groups
 from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import load_recipe
@@ -36,6 +37,7 @@ def test_logits_are_gathered_by_index_and_each_exactly_once() -> None:
     module = Trainee(
         net,
         recipe=load_recipe("quick"),
+        training_loss=TrainingLoss(Task.BINARY, "none", [12, 12], 24),
         task=Task.BINARY,
         preprocessing=Preprocessing(height=32, width=32),
         order=EpochBatches(24, 8, seed=0),

@@ -67,14 +67,23 @@ def test_f013_two_processes_with_one_seed_give_bit_equal_weights(tmp_path: Path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["medmamba_nano", "test_efficientnet"])
-def test_f031_two_processes_train_what_one_does(tmp_path: Path, model: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "choice"),
+    [
+        ("medmamba_nano", "none"),
+        ("test_efficientnet", "none"),
+        ("medmamba_nano", "class-weights"),
+        ("medmamba_nano", "balanced-sampling"),
+    ],
+)
+def test_f031_two_processes_train_what_one_does(tmp_path: Path, model: str, choice: str) -> None:
     """21 images in batches of 8: the shares of the last one, 5, are uneven. No drop path: its draws differ.
 
     In float64, because Adam divides a gradient by its own size, so that the rounding noise of one that is zero (a bias
     before batch normalisation) becomes a step of the full learning rate in float32.
     """
     options = {"model": model, "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}
+    options |= {"imbalance": choice}
     alone = finish(tmp_path / "alone", devices=1, **options)
     both = finish(tmp_path / "both", devices=2, **options)
     first, second = read_weights(alone), read_weights(both)

@@ -18,23 +18,6 @@ def test_images_are_counted_by_class_and_labels_by_label() -> None:
     }
 
 
-@pytest.mark.parametrize(
-    ("counts", "words"),
-    [
-        ({"a": 100, "b": 10}, None),
-        ({"a": 100, "b": 9}, "unbalanced: 9 images of b, 100 of a"),
-        ({"a": 100, "b": 0}, "no image of the class b"),
-    ],
-)
-def test_rare_and_missing_classes_are_warned_of(
-    counts: dict[str, int], words: str | None, caplog: pytest.LogCaptureFixture
-) -> None:
-    log_data({"name": "x", "splits": "given", "notes": [], "counts": {"train": counts}})
-    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert (words is None) == (not warnings)
-    assert words is None or words in warnings[0]
-
-
 def test_notes_of_the_data_and_splits_made_here_are_told(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     data = make_data(notes=("2 columns are not used: age, sex",), made_splits=("val", "test"))

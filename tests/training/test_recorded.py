@@ -11,6 +11,7 @@ from noise import SHORT, make_data
 
 from medmamba.bundle import read_weights
 from medmamba.training import fit, recorded, run
+from medmamba.training.imbalance import CHOICES
 from medmamba.training.recorded import RecordedStep
 
 OURS: dict[str, Any] = {"model": "medmamba_nano", "model_args": {"drop_path_rate": 0.2}, "augment": "none"}
@@ -31,11 +32,12 @@ def check_same(plain: Path, other: Path) -> None:
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
-def test_recorded_steps_train_what_others_do(tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("choice", ["none", "class-weights"])
+def test_recorded_steps_train_what_others_do(tmp_path, monkeypatch, choice) -> None:
     fake_graphs.install(monkeypatch.setattr)
     calls, do = [], RecordedStep.run
     monkeypatch.setattr(RecordedStep, "run", lambda self, *batch: (calls.append(len(batch[0])), do(self, *batch))[1])
-    check_same(*runs(tmp_path, monkeypatch))
+    check_same(*runs(tmp_path, monkeypatch, imbalance=choice))
     assert calls == [8, 8, 8, 8]  # two whole batches in each of two epochs
 
 
@@ -53,10 +55,11 @@ def test_a_step_that_cannot_be_recorded_is_done_as_it_is(tmp_path, monkeypatch) 
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("precision", ["bf16-mixed", "32"])
-def test_recorded_steps_on_the_card(tmp_path, monkeypatch, precision) -> None:
+@pytest.mark.parametrize(("precision", "choice"), [("bf16-mixed", "none"), *(("32", choice) for choice in CHOICES)])
+def test_recorded_steps_on_the_card(tmp_path, monkeypatch, precision, choice) -> None:
     """Bit for bit; without `deterministic` the gradients of convolutions in float32 do not repeat."""
-    plain, other = runs(tmp_path, monkeypatch, device="cuda", precision=precision, deterministic=True)
+    options = {"device": "cuda", "precision": precision, "deterministic": True, "imbalance": choice}
+    plain, other = runs(tmp_path, monkeypatch, **options)
     assert "not recorded" not in (other / "log.txt").read_text()
     check_same(plain, other)
 

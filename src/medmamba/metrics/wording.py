@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from medmamba.metrics.estimates import BOOTSTRAP, DELONG, LEVEL, WILSON
+from medmamba.metrics.lopsided import lopsided
 from medmamba.tasks import Task
 
-ONE_ANSWER = 0.95  # a class with a larger share of the answers, and fewer cases, is mentioned
 
 AVERAGES = {
     "macro": "plain mean of the per-class figures over the classes present; with two classes, macro sensitivity and "
@@ -81,23 +81,8 @@ def notes(summary: dict[str, Any]) -> list[str]:
         sentences.append(f"There are no cases here of {named}; averages over classes leave them out.")
     if summary["auc"]["value"] is None:
         sentences.append("No AUC can be computed: no class has images both with and without it.")
-    return sentences + _about_answers(summary) + _about_baseline(summary)
-
-
-def _about_answers(summary: dict[str, Any]) -> list[str]:
-    """A class that takes nearly all answers though others have cases; labels that have cases and are never given."""
-    rows, n = summary["per_class"], summary["n"]
-    if summary["confusion_matrix"] is None:
-        never = [repr(row["name"]) for row in rows if row["n"] and row["tp"] + row["fp"] == 0]
-        if not never:
-            return []
-        return [f"The model never gives {', '.join(never)}, of which there are cases; a lower threshold may be needed."]
-    return [
-        f"{(row['tp'] + row['fp']) / n:.1%} of the answers are {row['name']!r}, although {n - row['n']} of {n} images "
-        "are of other classes; read the sensitivity of each class before the accuracy."
-        for row in rows
-        if row["tp"] + row["fp"] > max(ONE_ANSWER * n, row["n"]) and row["n"] < n
-    ]
+    sentences += lopsided(Task(summary["task"]), summary["per_class"], summary["n"])
+    return sentences + _about_baseline(summary)
 
 
 def _about_baseline(summary: dict[str, Any]) -> list[str]:

@@ -35,6 +35,8 @@ class TrainConfig:
         batch_size: Images a step, over all processes together; None for the recipe's.
         lr: Peak learning rate; None for the recipe's.
         augment: Name of an augmentation (`none`, `light`, `autoaugment`); None for the recipe's.
+        imbalance: What is done for rare classes: `none`, `class-weights`, `balanced-sampling`, `focal` or
+            `logit-adjustment`; None for the recipe's.
         seed: Decides the splits made, the first weights, the order, the augmentation and drop path, 0 or more.
         device: `auto` (CUDA, then MPS, then CPU), `cpu`, `cuda`, `cuda:1` or `mps`.
         devices: Processes on this machine, each with a GPU (or a share of the CPU).
@@ -63,6 +65,7 @@ class TrainConfig:
     batch_size: int | None = None
     lr: float | None = None
     augment: str | None = None
+    imbalance: str | None = None
     seed: int = 0
     device: str = "auto"
     devices: int = 1

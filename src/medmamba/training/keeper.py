@@ -16,7 +16,8 @@ from torch import Tensor
 
 from medmamba.bundle import Bundle
 from medmamba.metrics.classification import auc
-from medmamba.tasks import loss, probabilities
+from medmamba.metrics.lopsided import class_rows, lopsided
+from medmamba.tasks import decide, loss, probabilities
 from medmamba.training.checkpoint import save_checkpoint
 from medmamba.training.config import TrainingError
 from medmamba.training.history import Epoch, best_of, is_better, is_over, plot_curves, write_history
@@ -30,6 +31,7 @@ class Keeper(Callback):
 
     Attributes:
         history: The epochs that are finished, those before a resume included.
+        per_class: How many validation images of each class the best of them decided rightly.
         seconds: Time spent training, that before a resume included.
     """
 
@@ -57,6 +59,7 @@ class Keeper(Callback):
         self.stored = stored
         self.targets = targets
         self.history: list[Epoch] = []
+        self.per_class: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._optimizer_state: dict[str, Any] | None = None
         self._scaler_state: dict[str, Any] | None = None
@@ -65,6 +68,7 @@ class Keeper(Callback):
     def restore(self, state: Mapping[str, Any], module: Trainee) -> None:
         """Take up a run from what `save` wrote; the optimizer follows when Lightning has made it."""
         self.history[:] = [Epoch(**epoch) for epoch in state["history"]]
+        self.per_class = list(state.get("per_class", ()))
         self.seconds = state["seconds"]
         self._optimizer_state, self._scaler_state = state["optimizer"], state["scaler"]
         module.net.load_state_dict(state["net"])
@@ -81,8 +85,9 @@ class Keeper(Callback):
             self.save(trainer, module)  # a run that is killed in its first epoch can be resumed too
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        epoch = self._judge(module)
+        epoch, per_class = self._judge(module)
         better = is_better(epoch, best_of(self.history))
+        self.per_class = per_class if better else self.per_class
         self.history.append(epoch)
         self._log(module, epoch, better)
         if trainer.is_global_zero:
@@ -93,7 +98,7 @@ class Keeper(Callback):
         if is_over(self.history, module.recipe.epochs, module.recipe.patience):
             trainer.should_stop = True
 
-    def _judge(self, module: Trainee) -> Epoch:
+    def _judge(self, module: Trainee) -> tuple[Epoch, list[dict[str, Any]]]:
         logits = module.gather_logits(len(self.targets))
         losses = loss(module.task, logits, torch.from_numpy(self.targets))
         scores = probabilities(module.task, logits).double().numpy()
@@ -102,7 +107,10 @@ class Keeper(Callback):
             raise TrainingError(f"the validation loss is {val_loss} after epoch {module.epoch + 1}")
         area = auc(module.task, scores, self.targets, self.bundle.positive)
         rate = module.trainer.optimizers[0].param_groups[0]["lr"]
-        return Epoch(module.epoch + 1, rate, module.seen, module.loss_sum / module.seen, val_loss, area)
+        epoch = Epoch(module.epoch + 1, rate, module.seen, module.loss_sum / module.seen, val_loss, area)
+        bundle = self.bundle
+        decisions = decide(bundle.task, scores, threshold=bundle.threshold, positive=bundle.positive)
+        return epoch, class_rows(bundle.classes, decisions, self.targets)
 
     def _log(self, module: Trainee, epoch: Epoch, better: bool) -> None:
         if epoch.epoch == 1 and epoch.val_auc is None:
@@ -126,6 +134,7 @@ class Keeper(Callback):
         state = {
             **self.stored,
             "history": [asdict(epoch) for epoch in self.history],
+            "per_class": self.per_class,
             "seconds": self.seconds,
             "net": module.net.state_dict(),
             "average": None if module.average is None else module.average.state_dict(),
@@ -135,8 +144,12 @@ class Keeper(Callback):
         save_checkpoint(self.folder, state)
 
     def finish(self, ended: str) -> None:
-        """Complete the folder: why the run ended, and the curves."""
+        """Complete the folder: why the run ended, and the curves; say how each class fared on the validation images."""
         self.seconds += time.monotonic() - self._since
+        rows = [f"{row['name']} {_share(row['sensitivity'])} (n {row['n']})" for row in self.per_class]
+        logger.info("sensitivity (recall) of each class on the validation images: %s", ", ".join(rows))
+        for sentence in lopsided(self.bundle.task, self.per_class, len(self.targets)):
+            logger.warning("validation: %s", sentence)
         self._described(ended).save_description(self.folder)
         plot_curves(self.folder / "curves.png", self.history)
 
@@ -146,11 +159,20 @@ class Keeper(Callback):
         outcome = {
             "best_epoch": best.epoch,
             "epochs": len(self.history),
-            "validation": {"n": len(self.targets), "loss": best.val_loss, "auc": best.val_auc},
+            "validation": {
+                "n": len(self.targets),
+                "loss": best.val_loss,
+                "auc": best.val_auc,
+                "per_class": self.per_class,
+            },
             "seconds": round(self.seconds, 1),
             "ended": ended,
         }
         return replace(self.bundle, provenance={**self.provenance, **outcome})
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}"
 
 
 def _single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

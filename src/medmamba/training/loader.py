@@ -51,7 +51,8 @@ Batch = tuple[Tensor, Tensor, Tensor]  # pixels (b, c, h, w) uint8, targets (b,)
 class Images(Dataset[tuple[Tensor, Tensor, int]]):
     """One split as tensors: item (epoch, index) -> pixels (c, h, w) uint8, target, index.
 
-    The key holds the epoch because augmentation depends on it: so a worker process needs to know nothing else.
+    The key holds the epoch because augmentation depends on it: so a worker process needs to know nothing else. What is
+    drawn for it depends on the epoch and the key's last number.
 
     Attributes:
         cache: Pixels of all images, uint8 (n, c, h, w), on the host or on the GPU; None if they are too many.
@@ -109,13 +110,13 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
         return f"{'in their files' if array is None else in_words(array)}, read in every epoch"
 
     def __getitem__(self, key: Key) -> tuple[Tensor, Tensor, int]:
-        epoch, index = key
+        epoch, index, drawn = key[0], key[1], key[-1]
         if self.cache is not None:
             pixels = self.cache[index]
         else:
             pixels = torch.from_numpy(self._read_again(index))
         if self._change is not None:
-            with seeded(seed_for(AUGMENT, self.seed, epoch, index)):
+            with seeded(seed_for(AUGMENT, self.seed, epoch, drawn)):
                 pixels = self._change(pixels)
         return pixels, self.targets[index], index
 

@@ -11,10 +11,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from medmamba.data.preprocessing import Preprocessing
-from medmamba.tasks import Task, loss
+from medmamba.tasks import Task
 from medmamba.training import ema
 from medmamba.training.batchnorm import average_running_statistics
 from medmamba.training.config import TrainingError
+from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.loader import Batch
 from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
@@ -43,6 +44,7 @@ class Trainee(lightning.LightningModule):
         net: nn.Module,
         *,
         recipe: Recipe,
+        training_loss: TrainingLoss,
         task: Task,
         preprocessing: Preprocessing,
         order: EpochBatches,
@@ -54,6 +56,7 @@ class Trainee(lightning.LightningModule):
         Args:
             net: What is trained.
             recipe: How.
+            training_loss: What is minimised, its mean over the images.
             task: What its logits mean.
             preprocessing: Of its images.
             order: The batches of an epoch.
@@ -65,6 +68,7 @@ class Trainee(lightning.LightningModule):
         self.net = net
         self.average = ema.averaged_copy(net) if recipe.ema is not None else None
         self.recipe = recipe
+        self.training_loss = training_loss
         self.task = task
         self.preprocessing = preprocessing
         self.order = order
@@ -125,8 +129,7 @@ class Trainee(lightning.LightningModule):
         return losses.sum() * (self.trainer.world_size * self.parts / self.sizes[batch_idx // self.parts])
 
     def _batch_losses(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        logits = self._logits(self.net, pixels)
-        return loss(self.task, logits, targets, label_smoothing=self.recipe.label_smoothing)
+        return self.training_loss(self._logits(self.net, pixels), targets)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         if not self._replayed:

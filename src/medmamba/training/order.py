@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Sampler
 
 from medmamba.training.seeds import ORDER, seed_for
 
-Key = tuple[int, int]  # (epoch, index)
+# (epoch, index), and for an image that was drawn before in the epoch (epoch, index, other): the last number says whose
+# random numbers its augmentation takes
+Key = tuple[int, ...]
 
 
 class EpochBatches(Sampler[list[Key]]):
     """The batches of one process in each epoch, drawn from batches that are the same for any number of processes.
 
-    The order is a permutation from a generator seeded by (seed, epoch). Batches of `batch_size` are cut from it, and
+    The order is a permutation from a generator seeded by (seed, epoch), or a draw of as many images in which each class
+    is equally frequent. Batches of `batch_size` are cut from it, and
     process r of w takes every w-th image of each, from the r-th on. Where gradients are accumulated, its share comes in
     `parts` parts, one after the other. A left-over with fewer than 2 images for each part of each process, which batch
     normalisation could not use, is added to the batch before.
@@ -36,13 +41,27 @@ class EpochBatches(Sampler[list[Key]]):
         processes: int = 1,
         parts: int = 1,
         epoch: int = 0,
+        balance: np.ndarray | None = None,
     ) -> None:
+        """Prepare.
+
+        Args:
+            n: Images of the split.
+            batch_size: Over all processes and parts.
+            seed: Of the run.
+            rank: This process.
+            processes: Their number.
+            parts: As above.
+            epoch: The first.
+            balance: Class of each image, (n,), to draw each class equally often; None to take each image once.
+        """
         self.n = n
         self.seed = seed
         self.rank = rank
         self.processes = processes
         self.parts = parts
         self.epoch = epoch
+        self.balance = None if balance is None else torch.from_numpy(np.ascontiguousarray(balance))
         self.sizes = batch_sizes(n, batch_size, processes * parts)
 
     def __len__(self) -> int:
@@ -50,13 +69,54 @@ class EpochBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         generator = torch.Generator().manual_seed(seed_for(ORDER, self.seed, self.epoch))
-        order = torch.randperm(self.n, generator=generator).tolist()
-        epoch, start = self.epoch, 0
+        order: list[Key]
+        if self.balance is None:
+            order = [(self.epoch, index) for index in torch.randperm(self.n, generator=generator).tolist()]
+        else:
+            order = _keys(self.epoch, balanced_order(self.balance, generator).tolist())
+        start = 0
         for size in self.sizes:
             mine = order[start : start + size][self.rank :: self.processes]
             for part in range(self.parts):
-                yield [(epoch, index) for index in mine[part :: self.parts]]
+                yield mine[part :: self.parts]
             start += size
+
+
+def balanced_order(classes: Tensor, generator: torch.Generator) -> Tensor:
+    """As many indices as there are images, (n,), in which the counts of the classes present differ by at most one.
+
+    Of a class with more images than its share, some are left out, others in the next epoch; one with fewer is gone
+    through several times, so that the counts of its images differ by at most one too. Where the shares are not whole,
+    it is drawn which classes have one more.
+
+    Args:
+        classes: Of each image, (n,).
+        generator: Of all that is drawn.
+    """
+    n, present = len(classes), classes.unique()
+    longer = torch.randperm(len(present), generator=generator) < n % len(present)
+    parts = []
+    for name, share in zip(present, (n // len(present) + longer).tolist(), strict=True):
+        members = (classes == name).nonzero().flatten()
+        rounds = -(-share // len(members))
+        orders = torch.rand(rounds, len(members), generator=generator).argsort(dim=1, stable=True)
+        parts.append(members[orders.flatten()[:share]])
+    return torch.cat(parts)[torch.randperm(n, generator=generator)]
+
+
+def _keys(epoch: int, order: list[int]) -> list[Key]:
+    """Keys of an order in which images repeat.
+
+    A repeated image would be augmented the same way each time. As many draws repeat an image as there are images that
+    are not drawn, so each of them takes the random numbers of one of those.
+    """
+    left_out = iter(sorted(set(range(len(order))).difference(order)))
+    seen: set[int] = set()
+    keys: list[Key] = []
+    for index in order:
+        keys.append((epoch, index, next(left_out)) if index in seen else (epoch, index))
+        seen.add(index)
+    return keys
 
 
 def batch_sizes(n: int, batch_size: int, processes: int = 1) -> list[int]:
@@ -72,7 +132,7 @@ class FixedBatches(Sampler[list[Key]]):
     """Every image of a split once, in order: process r of w takes the r-th, then each w-th after it, none twice."""
 
     def __init__(self, n: int, batch_size: int, *, rank: int = 0, processes: int = 1) -> None:
-        mine = [(0, index) for index in range(rank, n, processes)]
+        mine: list[Key] = [(0, index) for index in range(rank, n, processes)]
         self.batches = [mine[start : start + batch_size] for start in range(0, len(mine), batch_size)]
 
     def __len__(self) -> int:

@@ -88,7 +88,12 @@ def make_plan(request: Request) -> Plan:
     """
     config = request.config
     recipe = load_recipe(
-        config.recipe, epochs=config.epochs, batch_size=config.batch_size, lr=config.lr, augment=config.augment
+        config.recipe,
+        epochs=config.epochs,
+        batch_size=config.batch_size,
+        lr=config.lr,
+        augment=config.augment,
+        imbalance=config.imbalance,
     )
     device = check_device(config.device)
     check_processes(config, device, recipe.batch_size)

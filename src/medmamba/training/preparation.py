@@ -19,11 +19,13 @@ from medmamba.errors import InputError
 from medmamba.network import MedMamba, mend_inductor
 from medmamba.training.batchnorm import LARGE_SHARE, synchronise
 from medmamba.training.config import TrainConfig
+from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.limits import checkpoint_activations
 from medmamba.training.loader import Batch, Images, make_loader
 from medmamba.training.module import Trainee
 from medmamba.training.order import EpochBatches, FixedBatches
 from medmamba.training.plan import Plan
+from medmamba.training.provenance import class_counts
 from medmamba.training.seeds import WEIGHTS, seed_for, seeded
 from medmamba.training.timing import TimedBatches, remedy
 
@@ -135,6 +137,7 @@ def prepare(
         processes=processes,
         parts=parts,
         epoch=first_epoch,
+        balance=splits["train"].targets if recipe.imbalance == "balanced-sampling" else None,
     )
     # smaller too where memory is short
     fixed = FixedBatches(len(val), max(1, recipe.batch_size // parts), rank=rank, processes=processes)
@@ -143,9 +146,13 @@ def prepare(
     if processes > 1 and (share := order.sizes[0] // (processes * parts)) < LARGE_SHARE:
         logger.info("batch normalisation over all processes, since each has only %d images of a batch", share)
         net = synchronise(net, device.type)
+    counts = list(class_counts(splits["train"], bundle).values())
     module = Trainee(
         net,
         recipe=recipe,
+        training_loss=TrainingLoss(
+            bundle.task, recipe.imbalance, counts, len(train), label_smoothing=recipe.label_smoothing
+        ),
         task=bundle.task,
         preprocessing=shape,
         order=order,

@@ -13,18 +13,18 @@ from typing import Any
 import numpy as np
 
 import medmamba
+from medmamba.bundle import Bundle
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.tasks import Task
 from medmamba.training.config import TrainConfig
+from medmamba.training.imbalance import CHOICES
 from medmamba.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-_RARE = 10  # a class with less than a tenth of the images of the commonest is worth a warning
 
-
-def class_counts(images: ImageSet, data: Dataset) -> dict[str, int]:
-    """Images of each class of a split; for multi-label those that carry each label."""
+def class_counts(images: ImageSet, data: Dataset | Bundle) -> dict[str, int]:
+    """Images of each class of a split, by its name; for multi-label those that carry each label."""
     if data.task is Task.MULTILABEL:
         counts = images.targets.sum(axis=0)
     else:
@@ -46,7 +46,7 @@ def describe_data(data: Dataset, splits: Mapping[str, ImageSet], seed: int) -> d
 
 
 def log_data(description: Mapping[str, Any]) -> None:
-    """Say what the data are, and warn where a class is rare or missing in training."""
+    """Say what the data are."""
     logger.info("data: %s, splits %s", description["name"], description["splits"])
     for sentence in description.get("allowed", ()):
         logger.warning("allowed: %s", sentence)
@@ -54,18 +54,6 @@ def log_data(description: Mapping[str, Any]) -> None:
         logger.info("data: %s", note)
     for split, counts in description["counts"].items():
         logger.info("%s: %s", split, ", ".join(f"{name} {count}" for name, count in counts.items()))
-    counts = description["counts"]["train"]
-    rarest, commonest = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-    if counts[rarest] == 0:
-        logger.warning("the training split has no image of the class %s: it cannot be learnt", rarest)
-    elif counts[rarest] * _RARE < counts[commonest]:
-        logger.warning(
-            "the classes are unbalanced: %d images of %s, %d of %s; look at the figures of each class, not at accuracy",
-            counts[rarest],
-            rarest,
-            counts[commonest],
-            commonest,
-        )
 
 
 def versions() -> dict[str, str]:
@@ -84,6 +72,7 @@ def describe_run(config: TrainConfig, recipe: Recipe, data: Mapping[str, Any], c
         "config": asdict(config),
         "recipe": recipe.to_dict(),
         "data": dict(data),
+        **({"imbalance": f"{choice}: {CHOICES[choice]}"} if (choice := recipe.imbalance) != "none" else {}),
     }
 
 

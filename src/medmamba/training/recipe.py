@@ -32,6 +32,7 @@ class Recipe:
         warmup_epochs: Of `cosine`: the rate first rises linearly for so many epochs, at most half of all.
         patience: Stop after so many epochs without a better validation AUC; None for never.
         augment: A name in `medmamba.data.augment.AUGMENTATIONS`.
+        imbalance: A name in `medmamba.training.imbalance.CHOICES`.
         label_smoothing: Share of the target that is spread evenly over the classes, in [0, 1).
         ema: Decay of the exponential moving average of the weights that is validated and kept; None for no average.
         drop_path_rate: Highest drop path rate; None for the model's own.
@@ -50,14 +51,22 @@ class Recipe:
     warmup_epochs: float = 0.0
     patience: int | None = None
     augment: str = "none"
+    imbalance: str = "none"
     label_smoothing: float = 0.0
     ema: float | None = None
     drop_path_rate: float | None = None
 
     def __post_init__(self) -> None:
         from medmamba.data.augment import AUGMENTATIONS
+        from medmamba.training.imbalance import CHOICES
 
-        for name, options in {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "augment": tuple(AUGMENTATIONS)}.items():
+        choices = {
+            "optimizer": OPTIMIZERS,
+            "schedule": SCHEDULES,
+            "augment": tuple(AUGMENTATIONS),
+            "imbalance": tuple(CHOICES),
+        }
+        for name, options in choices.items():
             value = getattr(self, name)
             if value not in options:
                 hint = suggest(str(value), options)

@@ -21,7 +21,7 @@ class ResidentBatches:
 
     Order and random numbers of a whole epoch are drawn at its start on the processor, each in one call, and sent to the
     device at once. The numbers of an image are a row of a table that depends on (seed, epoch) alone: so they are a
-    function of (seed, epoch, index), for any batch size and any number of processes. They are other numbers than those
+    function of (seed, epoch, key), for any batch size and any number of processes. They are other numbers than those
     of the loader, which seeds a generator for each image.
     """
 
@@ -53,9 +53,11 @@ class ResidentBatches:
             return
         epoch = keys[0][0][0]
         numbers = self._numbers(epoch).to(self.pixels.device)
-        order = torch.tensor([index for batch in keys for _, index in batch]).to(self.pixels.device)
-        for rows in order.split([len(batch) for batch in keys]):
-            yield self.augmentation.change(self.pixels[rows], numbers[rows]), self.targets[rows], rows
+        images, draws_of = zip(*((key[1], key[-1]) for batch in keys for key in batch), strict=True)
+        order, drawn = torch.tensor([images, draws_of]).to(self.pixels.device)
+        sizes = [len(batch) for batch in keys]
+        for rows, draws in zip(order.split(sizes), drawn.split(sizes), strict=True):
+            yield self.augmentation.change(self.pixels[rows], numbers[draws]), self.targets[rows], rows
 
     def _numbers(self, epoch: int) -> Tensor:
         """The random numbers of every image in one epoch, (n, numbers of the augmentation), in [0, 1)."""

@@ -21,6 +21,7 @@ from medmamba.training.checkpoint import check_same, load_checkpoint
 from medmamba.training.config import TrainConfig, TrainingError
 from medmamba.training.folder import RunLog, check_free, run_log
 from medmamba.training.history import best_of, is_over
+from medmamba.training.imbalance import check_choice, log_imbalance
 from medmamba.training.keeper import Keeper
 from medmamba.training.lightning_trainer import determinism_restored, make_trainer, quiet, run_trainer
 from medmamba.training.limits import limits_explained
@@ -129,6 +130,7 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
 
 def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
     config, recipe, allow = plan.config, plan.recipe, plan.request.allow
+    check_choice(recipe.imbalance, data.task)
     bundle = describe_model(data, config)
     net, device = new_net(bundle, plan)
     splits = {name: data.split(name) for name in ("train", "val")}  # the only ones that training opens
@@ -152,6 +154,7 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         check_free(folder)
     backend, where = scan_backend(device), describe_device(device)
     log_data(about)
+    log_imbalance(recipe.imbalance, data.task, about["counts"]["train"], len(splits["train"]))
     log_run(recipe, backend=backend, device=where, precision=plan.precision)
     if state is not None:
         provenance = state["provenance"]
