@@ -132,6 +132,20 @@ class Joined:
         return self.parts[part][position - int(self.ends[part]) + len(self.parts[part])]
 
 
+class Chosen:
+    """Some images of an array, in an order of their own, without copying them."""
+
+    def __init__(self, whole: Pixels, rows: Sequence[int]) -> None:
+        """Take an array and the places in it of the images that are wanted."""
+        self.whole, self.rows = whole, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, index: int, /) -> Any:
+        return self.whole[self.rows[index]]
+
+
 def amount(size: int) -> str:
     """A number of bytes in words: `2.3 MB`, `14.0 GB`."""
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.data.arrays import Joined, Pixels
+from medmamba.data.arrays import Chosen, Joined, Pixels
 from medmamba.data.reading import DEFAULT, read_image
 from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
@@ -74,6 +74,17 @@ class ImageSet:
             return np.asarray(self.array[index])
         assert self.files is not None
         return read_image(self.files[index], reading, tell=tell)
+
+    def take(self, rows: np.ndarray) -> ImageSet:
+        """Some of the images, in the order of `rows`, places counted from 0; no pixel is read or copied."""
+        places = [int(row) for row in rows]
+        return ImageSet(
+            names=tuple(self.names[row] for row in places),
+            targets=self.targets[places],
+            groups=None if self.groups is None else tuple(self.groups[row] for row in places),
+            files=None if self.files is None else tuple(self.files[row] for row in places),
+            array=None if self.array is None else Chosen(self.array, places),
+        )
 
 
 @dataclass(frozen=True, eq=False)

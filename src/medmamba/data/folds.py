@@ -64,7 +64,7 @@ def cut_folds(data: Dataset, folds: int, seed: int) -> list[Dataset]:
             it without having learnt it.
     """
     images = data.split(ALL)
-    images = _take(images, np.array(sorted(range(len(images)), key=images.names.__getitem__)))
+    images = images.take(np.array(sorted(range(len(images)), key=images.names.__getitem__)))
     fold_of = make_folds(images.targets, images.groups, seed, folds)
     _check_classes(data, images, fold_of)
     return [_fold(data, images, fold_of == fold, fold + 1, seed) for fold in range(folds)]
@@ -113,16 +113,6 @@ def _fold(data: Dataset, images: ImageSet, test: np.ndarray, number: int, seed: 
     return replace(
         data,
         name=f"{data.name}-fold{number}",
-        splits={name: partial(_take, images, np.flatnonzero(splits == name)) for name in SHARES},
+        splits={name: partial(images.take, np.flatnonzero(splits == name)) for name in SHARES},
         made_splits=tuple(SHARES),
-    )
-
-
-def _take(images: ImageSet, rows: np.ndarray) -> ImageSet:
-    """Some images of a set of files, in the order of their rows."""
-    return ImageSet(
-        names=tuple(images.names[row] for row in rows),
-        targets=images.targets[rows],
-        groups=None if images.groups is None else tuple(images.groups[row] for row in rows),
-        files=None if images.files is None else tuple(images.files[row] for row in rows),
     )

@@ -7,22 +7,19 @@ import io
 import logging
 import os
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medmamba import __version__
 from medmamba.bundle import Bundle, write_atomically, write_json
-from medmamba.data import Dataset, open_data
+from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
-from medmamba.data.faults import check_allowed
-from medmamba.data.related import check_unseen
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
+from medmamba.predictor.opening import open_split
+from medmamba.predictor.record import about_run, in_spite
 from medmamba.tasks import Task, decide
 from medmamba.text import spreadsheet_cell
 
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from medmamba.predictor import Classifier
 
 logger = logging.getLogger(__name__)
-
-ENGINES = ("torch", "timm", "onnxruntime", "numpy")  # whose versions may decide a figure
 
 
 def evaluate(
@@ -74,41 +69,22 @@ def evaluate(
             model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
             Nothing is written then.
     """
-    check_allowed(allow)
     plots.require_matplotlib()
     if resamples < 0:
         raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
     bundle, out = classifier.bundle, Path(out)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file; name a folder to write to")
-    if not isinstance(data, Dataset):
-        # with the seed of the training, so that data that came without splits is cut as it was then
-        seed_of_splits = int(bundle.provenance.get("seed") or 0)
-        data = open_data(
-            data,
-            task=str(bundle.task),
-            group_column=group_column,
-            label_columns=label_columns,
-            classes=bundle.classes,
-            seed=seed_of_splits,
-            allow=allow,
-        )
-    check_fit(bundle, data)
-    check_split(bundle, data, split)
-    allowed = check_unseen(data, bundle.provenance, allow)
-    images = data.split(split)
-    if len(images) == 0:
-        raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
-    for sentence in allowed:
-        logger.warning("allowed: %s", sentence)
-    logger.info("scoring %d images of the split %s of %s", len(images), split, data.name)
+    opened = open_split(data, split, [bundle], group_column=group_column, label_columns=label_columns, allow=allow)
+    images = opened.images
+    logger.info("scoring %d images of the split %s of %s", len(images), split, opened.name)
     scores = classifier.scores(images, batch_size=batch_size, progress=progress)
     summary = _measure(bundle, images, scores, resamples, seed)
     report = summary | {
-        "data": {"name": data.name, "split": split, "notes": list(data.notes)},
+        "data": {"name": opened.name, "split": split, "notes": list(opened.notes)},
         "model": _about_model(classifier),
-        "made": _about_run(classifier, batch_size),
-        "notes": [*_in_spite(bundle, [*data.allowed, *allowed]), *summary["notes"]],
+        "made": about_run(classifier, batch_size),
+        "notes": [*in_spite(bundle, opened.allowed), *summary["notes"]],
     }
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
@@ -116,43 +92,6 @@ def evaluate(
     write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
     write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
     return report
-
-
-def _in_spite(bundle: Bundle, now: Sequence[str]) -> list[str]:
-    """The faults that were allowed when the model was trained, and now."""
-    trained = (bundle.provenance.get("data") or {}).get("allowed") or ()
-    before = [f"the model was trained in spite of {sentence}" for sentence in trained]
-    return before + [f"evaluated in spite of {sentence}" for sentence in now]
-
-
-def check_split(bundle: Bundle, data: Dataset, split: str) -> None:
-    """Refuse a split that we have cut from images other than those the model was trained on.
-
-    A cut is the same only for the same images and labels. For others, images may be in our test part that were trained
-    on; which images are asked for must then be said.
-    """
-    trained_on = bundle.provenance.get("data") or {}
-    if split in data.made_splits and data.fingerprint() != trained_on.get("fingerprint"):
-        raise InputError(
-            f"{data.name} came without a split {split!r}, and its images, labels or patients are not those that the "
-            "model was trained on; give splits, or score every image with --split all if none was used in training"
-        )
-
-
-def check_fit(bundle: Bundle, data: Dataset) -> None:
-    """Refuse data that asks something else than the model answers: InputError names the classes."""
-    if extra := [name for name in data.classes if name not in bundle.classes]:
-        raise InputError(
-            f"{data.name} has classes that the model does not know: {', '.join(map(repr, extra))}; "
-            f"it was trained on {', '.join(map(repr, bundle.classes))}"
-        )
-    if tuple(data.classes) != tuple(bundle.classes):
-        raise InputError(
-            f"{data.name} was opened with the classes {', '.join(map(repr, data.classes))}, the model has "
-            f"{', '.join(map(repr, bundle.classes))} in this order; open it with classes=classifier.classes"
-        )
-    if (data.task is Task.MULTILABEL) != (bundle.task is Task.MULTILABEL):
-        raise InputError(f"{data.name} is a {data.task} data set, the model answers a {bundle.task} task")
 
 
 def scores_table(bundle: Bundle, images: ImageSet, scores: np.ndarray) -> str:
@@ -205,25 +144,8 @@ def _about_model(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:  # an exported file needs no torch, and a bundle no onnxruntime
-        return None
-
-
 def _complexity(bundle: Bundle) -> dict[str, Any]:
     from medmamba.evaluation.cost import complexity  # with torch, which an exported file does without
 
     shape = bundle.preprocessing
     return complexity(bundle.build_model(), (shape.height, shape.width), shape.channels)
-
-
-def _about_run(classifier: Classifier, batch_size: int) -> dict[str, Any]:
-    return {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "device": classifier.device,
-        "backend": classifier.backend,
-        "batch_size": batch_size,
-        "versions": {"medmamba": __version__, **{name: _version(name) for name in ENGINES}},
-    }

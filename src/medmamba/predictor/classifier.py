@@ -69,6 +69,22 @@ class Classifier(ABC):
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Of images as `Preprocessing.pixels` gives them: uint8 (b, c, height, width) to float64 (b, classes)."""
 
+    @abstractmethod
+    def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the same images: pooled features before the last layer, float32 (b, d), and probabilities, as above.
+
+        Raises:
+            InputError: What runs the model gives no features.
+        """
+
+    def features(self, pixels: np.ndarray) -> np.ndarray:
+        """Pooled features before the last layer, float32 (b, d), of images as for `probabilities`.
+
+        Raises:
+            InputError: What runs the model gives no features.
+        """
+        return self.features_and_probabilities(pixels)[0]
+
     def predict(
         self,
         images: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -127,16 +143,45 @@ class Classifier(ABC):
         Raises:
             InputError: An image cannot be read; the message names it.
         """
+        (scores,) = self._gather(images, lambda pixels: (self.probabilities(pixels),), batch_size, progress)
+        return scores
+
+    def features_and_scores(
+        self, images: ImageSet, *, batch_size: int = 64, progress: Callable[[int, int], None] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Features of a split, (n, d), float32, and its probabilities, (n, classes), float64, in its order.
+
+        Args:
+            images: The split.
+            batch_size: Images that go through the model at once.
+            progress: Called with (images done, images in all) after each batch.
+
+        Raises:
+            InputError: An image cannot be read, and the message names it; or what runs the model gives no features.
+        """
+        features, scores = self._gather(images, self.features_and_probabilities, batch_size, progress)
+        return features, scores
+
+    def _gather(
+        self,
+        images: ImageSet,
+        answer: Callable[[np.ndarray], tuple[np.ndarray, ...]],
+        batch_size: int,
+        progress: Callable[[int, int], None] | None,
+    ) -> tuple[np.ndarray, ...]:
+        """What `answer` gives for pixels (b, c, h, w), (b, ...) each, for all images of a split: (n, ...) each."""
         _check_batch_size(batch_size)
-        scores = np.empty((len(images), len(self.classes)))
+        if len(images) == 0:
+            raise InputError("there are no images to answer for; give a split that has some")
         shape = self.bundle.preprocessing
+        parts = []
         with ThreadPoolExecutor(_READERS) as pool:
             for rows in _batches(range(len(images)), batch_size):
                 stack = np.stack(list(pool.map(lambda row: shape.pixels(images.read(row, shape.reading)), rows)))
-                scores[rows] = self.probabilities(stack)
+                parts.append(answer(stack))
                 if progress is not None:
                     progress(rows[-1] + 1, len(images))
-        return scores
+        return tuple(np.concatenate(column) for column in zip(*parts, strict=True))
 
     def _reading(self, frame: str | None, max_pixels: int | None) -> Reading:
         given = {"frame": frame, "max_pixels": max_pixels}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,6 +44,15 @@ class NetworkClassifier(Classifier):
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
             return self.answers(torch.from_numpy(pixels).to(self.device)).cpu().double().numpy()
+
+    def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        net: Any = self.model  # of timm's contract: forward_head(forward_features(x)) is forward(x)
+        with torch.inference_mode():
+            image = self.bundle.preprocessing.normalise(torch.from_numpy(pixels).to(self.device))
+            maps = net.forward_features(image)
+            features = net.forward_head(maps, pre_logits=True).flatten(1)
+            answers = probabilities(self.bundle.task, net.forward_head(maps))
+            return features.float().cpu().numpy(), answers.cpu().double().numpy()
 
 
 def load(folder: str | os.PathLike[str], *, device: str = "auto") -> NetworkClassifier:

@@ -40,6 +40,9 @@ class OnnxClassifier(Classifier):
         answers: np.ndarray = self.session.run([OUTPUT], {INPUT: pixels})[0]
         return answers.astype(np.float64)
 
+    def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        raise InputError("an exported file gives probabilities and no features; give the folder of the trained model")
+
 
 def load(path: str | os.PathLike[str], *, device: str = "auto") -> OnnxClassifier:
     """The classifier of an exported file, after comparing the file with the record beside it, where there is one.
