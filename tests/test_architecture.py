@@ -19,7 +19,7 @@ LAYERS = [
     ("card",),
     ("check",),
     ("models", "data", "metrics"),
-    ("network",),
+    ("network", "drawing"),
     ("tasks", "ops", "errors", "text", "writing"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -32,7 +32,7 @@ ONLY_IN = {
     "triton": {"ops"},
     "numba": {"ops"},
     "llvmlite": {"ops"},
-    "matplotlib": {"training", "evaluation", "explain", "robustness"},
+    "matplotlib": {"drawing", "training", "evaluation", "explain", "robustness"},
     "sklearn": {"check", "explain"},
     "pytorch_grad_cam": {"explain"},
     "rich": {"cli", "training"},

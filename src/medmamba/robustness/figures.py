@@ -154,7 +154,9 @@ def estimate(
     if resamples:
         intervals = bootstrap(statistic, cells.scores[0], targets, groups=groups, resamples=resamples, seed=seed)
     rest = iter(intervals)
-    found = {name: [_figure(value, next(rest)) for value in table.flat] for name, table in values.items()}
+    found: dict[str, Any] = {
+        name: [_figure(value, next(rest)) for value in table.flat] for name, table in values.items()
+    }
     width = len(FIGURES)
     found["figures"] = [found["figures"][start : start + width] for start in range(0, len(found["figures"]), width)]
     return found

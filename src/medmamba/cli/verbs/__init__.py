@@ -9,6 +9,7 @@ from medmamba.cli.verbs.answer import Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.learn import Demo, Train
+from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -18,6 +19,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "robustness": Robustness,
     "split": Split,
     "export": Export,
     "import": Import,
