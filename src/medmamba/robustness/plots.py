@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from medmamba.drawing import COLOURS, new_figure, png
+from medmamba.drawing import COLOURS, new_figure, png, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,26 +27,31 @@ def curves(report: dict[str, Any]) -> bytes:
     Args:
         report: From `medmamba.robustness.report.make_report`, with its entry `data`.
     """
-    shown = [row for row in report["corruptions"] if row["applies"]]
+    shown = [row["name"] for row in report["corruptions"] if row["applies"]]
     columns = min(COLUMNS, len(shown))
     lines = math.ceil(len(shown) / columns)
-    figure = new_figure(2.6 * columns + 1.4, 2.3 * lines + 0.8)
-    panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).flat
-    for panel, row in zip(panels, shown, strict=False):
-        _panel(panel, row["name"], report)
-    for panel in list(panels):
-        panel.set_visible(False)
-    for axes in figure.axes:
-        axes.label_outer()
+    figure = new_figure(2.5 * columns, 2.1 * lines)
+    # no shared axes and no tight layout: with many panels matplotlib takes long over both
+    grid = figure.add_gridspec(lines, columns, wspace=0.12, hspace=0.3)
+    for place, name in enumerate(shown):
+        panel = figure.add_subplot(grid[place // columns, place % columns])
+        _panel(panel, name, report)
+        first, last = place % columns == 0, place + columns >= len(shown)
+        panel.tick_params(labelleft=first, labelbottom=last)
+        panel.set_xlabel("severity" if last else "")
     handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)
-    figure.suptitle(f"{report['data']['name']}, {report['data']['split']}, n = {report['n']}", fontsize="medium")
-    figure.tight_layout()
+    figure.legend(handles, names, loc="center left", bbox_to_anchor=(0.92, 0.5), frameon=False)
+    data = report["data"]
+    title = f"{readable(data['name'])}, split {data['split']}, {report['n']} images"
+    figure.suptitle(title, fontsize="medium", y=0.88 + 0.24 / lines)
     return png(figure)
 
 
 def _panel(axes: Axes, name: str, report: dict[str, Any]) -> None:
     cells = sorted((row for row in report["cells"] if row["corruption"] == name), key=lambda row: row["severity"])
+    axes.set(xlim=(-0.2, 5.2), ylim=(-0.02, 1.02), xticks=range(6), yticks=(0, 0.25, 0.5, 0.75, 1))
+    axes.set_title(name.replace("_", " "), fontsize="medium")
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
     severities = [0, *(row["severity"] for row in cells)]
     for colour, (key, (label, style, marker)) in zip(COLOURS, LOOKS.items(), strict=False):
         figures = [report["clean"][key], *(row[key] for row in cells)]
@@ -57,9 +62,6 @@ def _panel(axes: Axes, name: str, report: dict[str, Any]) -> None:
         figures = [report["baseline"]["clean"]["balanced_error"], *(row["baseline_balanced_error"] for row in cells)]
         look: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.9}
         axes.plot(severities, _numbers(figures, "value"), label="balanced error\nof the baseline", **look)
-    axes.set_title(name.replace("_", " "), fontsize="medium")
-    axes.set(xlabel="severity", xticks=range(6), ylim=(-0.02, 1.02))
-    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
 
 
 def _numbers(figures: list[dict[str, float | None]], key: str) -> list[float]:

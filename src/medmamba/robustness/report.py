@@ -11,6 +11,7 @@ import numpy as np
 
 from medmamba.bundle import Bundle
 from medmamba.data.dataset import ImageSet
+from medmamba.errors import InputError
 from medmamba.metrics.wording import interval_method
 from medmamba.robustness.figures import FIGURES, LEAST, Cells, estimate
 from medmamba.robustness.pixels import WORKING
@@ -54,9 +55,14 @@ def make_report(
         `n`, `task`, `classes`, `clean` (figures), `cells` (one a corruption and severity, the largest balanced error
         first), `corruptions` (one each, also those that do not apply), `baseline` or None, `shrunk`, `definitions`,
         `intervals`, `notes`. A figure is `{"value", "low", "high"}`, None where it cannot be computed.
+
+    Raises:
+        InputError: None of the corruptions applies.
     """
     applies = [not (corruption.needs_colour and answers[0].grey.all()) for corruption in corruptions]
     kept = [k for k, here in enumerate(applies) if here]
+    if not kept:
+        raise InputError("none of the corruptions applies to grey images; choose others with --corruptions")
     cells = [
         Cells(bundle, images.targets, answer.clean, answer.corrupted[kept])
         for bundle, answer in zip(bundles, answers, strict=True)
@@ -160,8 +166,8 @@ def _notes(report: dict[str, Any], answers: Answers, corruptions: Sequence[Corru
     if report["shrunk"]["images"]:
         shrunk, flips = report["shrunk"]["images"], report["shrunk"]["flips"]
         notes.append(
-            f"{shrunk} images were shrunk before they were corrupted, so that their short side is {WORKING} pixels or "
-            f"that of the model; this alone changed {flips} of the answers."
+            f"{shrunk} of {report['n']} images were shrunk before they were corrupted, to a short side of {WORKING} pixels "
+            f"or that of the model; this alone changed {flips} of the answers."
         )
     if report["baseline"] is not None:
         notes += _unknown_ratios(report["corruptions"])

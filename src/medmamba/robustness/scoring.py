@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from medmamba.predictor import Classifier
 from medmamba.robustness.pixels import without_colour, working_size
 from medmamba.robustness.table import SEVERITIES, Corruption
 
-_THREADS = 4  # NumPy and Pillow work outside Python's lock
+_THREADS = min(16, max(4, os.cpu_count() or 4))  # NumPy and Pillow work outside Python's lock
 
 
 @dataclass(frozen=True)
