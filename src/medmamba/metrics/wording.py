@@ -9,7 +9,6 @@ from medmamba.metrics.estimates import BOOTSTRAP, DELONG, LEVEL, WILSON
 from medmamba.metrics.lopsided import lopsided
 from medmamba.tasks import Task
 
-
 AVERAGES = {
     "macro": "plain mean of the per-class figures over the classes present; with two classes, macro sensitivity and "
     "macro specificity are the same number",

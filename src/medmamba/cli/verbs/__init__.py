@@ -10,6 +10,7 @@ from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.embed import Embed
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
+from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
 
 VERBS: dict[str, Callable[..., Any]] = {
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "compare": Compare,
     "predict": Predict,
     "embed": Embed,
+    "robustness": Robustness,
     "split": Split,
     "export": Export,
     "import": Import,
