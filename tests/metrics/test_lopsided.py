@@ -5,6 +5,7 @@ import pytest
 
 from medmamba.cli.console import print_headline
 from medmamba.metrics import summarise
+from medmamba.metrics.calibration_summary import summarise_calibration
 from medmamba.metrics.lopsided import class_rows, lopsided
 from medmamba.tasks import Task
 
@@ -50,7 +51,9 @@ def test_f052_a_label_that_is_never_given_is_told():
 def test_the_recall_of_each_class_is_printed_with_its_number_of_images(capsys):
     decisions, targets = np.array([0] * 8 + [1] * 2), np.array([0] * 6 + [1] * 4)
     report = summarise(Task.BINARY, np.eye(2)[decisions], targets, ("healthy", "sick"), resamples=0)
-    print_headline(report | {"data": {"name": "x", "split": "test"}})
+    calibration = {"after": summarise_calibration(Task.BINARY, np.eye(2)[decisions], targets, resamples=0)}
+    rest = {"subgroups": {}, "calibration": calibration, "prediction_sets": None, "scope": None}
+    print_headline(report | rest | {"data": {"name": "x", "split": "test"}})
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     start = next(number for number, line in enumerate(lines) if line[:1] == ["class"])
     assert lines[start][:3] == ["class", "n", "sensitivity"]
