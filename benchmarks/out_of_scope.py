@@ -2,9 +2,9 @@
 
     python benchmarks/out_of_scope.py FOLDER_OF_DATA [--device cuda]
 
-For each set of `KNOWN` a nano is trained with the `small` recipe at 64 x 64 and calibrated with 5 % refusals. Then it is
-asked about its own test split, which should pass, and about everything else, which should not: other data sets, noise,
-black and white, text, photographs. Nothing of these was looked at when the check was designed.
+For each set of `KNOWN` a nano is trained with the `small` recipe at 64 x 64 and calibrated with 5 % refusals. Then it
+is asked about its own test split, which should pass, and about everything else, which should not: other data sets,
+noise, black and white, text, photographs. Nothing of these was looked at when the check was designed.
 Writes benchmarks/results/out-of-scope.json and the table of docs/how-to/calibrate.md.
 """
 
