@@ -17,7 +17,7 @@ from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.tasks import Task
-from medmamba.training import fit
+from medmamba.training import fit, history, keeper
 from medmamba.training.checkpoint import load_checkpoint
 from medmamba.training.imbalance import CAP, CHOICES, TrainingLoss, class_weights, log_imbalance, prior_logits
 from medmamba.training.keeper import Keeper
@@ -245,13 +245,7 @@ def test_the_validation_loss_is_the_plain_one_whatever_is_trained(short_fit: Cal
         assert abs(row["train_loss"] / plain["train_loss"] - 1) > 0.01, choice
 
 
-@pytest.mark.parametrize("choice", list(CHOICES)[1:])
-@pytest.mark.parametrize("on_gpu", [False, True], ids=["loader", "resident"])
-def test_a_resumed_run_equals_an_undisturbed_one(
-    short_fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, choice: str, on_gpu: bool
-) -> None:
-    if on_gpu:
-        monkeypatch.setattr(Images, "resident", property(lambda self: self.cache is not None))
+def cut_after_one_epoch(run: Callable[[], Path]) -> None:
     save = Keeper.save
 
     def save_and_die(self: Keeper, *arguments: object) -> None:
@@ -259,19 +253,39 @@ def test_a_resumed_run_equals_an_undisturbed_one(
         if len(self.history) == 1:
             raise ConnectionError("power cut")
 
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "save", save_and_die)
+        with pytest.raises(ConnectionError):
+            run()
+
+
+@pytest.mark.parametrize("choice", list(CHOICES)[1:])
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["loader", "resident"])
+def test_a_resumed_run_equals_an_undisturbed_one(
+    short_fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, choice: str, on_gpu: bool
+) -> None:
+    if on_gpu:
+        monkeypatch.setattr(Images, "resident", property(lambda self: self.cache is not None))
     train = ImageSet(make_images(24).names, np.array([0] * 20 + [1] * 4), array=make_images(24).array)
     data = make_data(splits={"train": lambda: train, "val": lambda: make_images(11, 1)})
     options = {"data": data, "augment": "light", "epochs": 3, "imbalance": choice}
-    with monkeypatch.context() as patch:
-        patch.setattr(Keeper, "save", save_and_die)
-        with pytest.raises(ConnectionError):
-            short_fit("cut", **options)
+    cut_after_one_epoch(lambda: short_fit("cut", **options))
     whole, cut = short_fit("whole", **options), short_fit("cut", resume=True, **options)
     states = [load_checkpoint(run)["net"] for run in (whole, cut)]
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     weights = [read_weights(run) for run in (whole, cut)]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-    kept = [load_bundle(run).provenance["validation"]["per_class"] for run in (whole, cut)]
+
+
+def test_figures_of_the_best_epoch_survive_a_resume_that_brings_no_better_one(
+    short_fit: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (keeper, history):
+        monkeypatch.setattr(module, "is_better", lambda new, old: old is None)
+    cut_after_one_epoch(lambda: short_fit("cut"))
+    runs = [short_fit("whole"), short_fit("cut", resume=True)]
+    kept = [load_bundle(run).provenance["validation"]["per_class"] for run in runs]
+    assert [row["n"] for row in kept[0]] == [6, 5]
     assert kept[0] == kept[1]
 
 

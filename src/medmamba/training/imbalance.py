@@ -104,8 +104,8 @@ def class_weights(task: Task, counts: Sequence[int], n: int) -> np.ndarray:
 def prior_logits(task: Task, counts: Sequence[int], n: int) -> np.ndarray:
     """What logit adjustment adds to the logits, (classes,) float64, of the arguments of `class_weights`.
 
-    `TAU` times the logarithm of each class's share of the training images (Menon et al. 2021, the logit adjusted loss); for
-    multi-label its log-odds, the same thing for the two answers to each label. To have neither infinite, a class or
+    `TAU` times the logarithm of each class's share of the training images (Menon et al. 2021, the logit adjusted loss);
+    for multi-label its log-odds, the same thing for the two answers to each label. To have neither infinite, a class or
     answer without an image counts as one image.
     """
     images = np.maximum(np.asarray(counts, dtype=np.float64), 1)
