@@ -84,9 +84,8 @@ def _slope(task: Task, probabilities: np.ndarray, targets: np.ndarray, sharpness
 
 
 def _same_answer(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Hold every class below the one that was most probable before, where rounding has made them equal."""
-    rows, best = np.arange(len(before)), before.argmax(axis=1)
-    top = after[rows, best][:, None]
-    earlier = np.arange(before.shape[1]) < best[:, None]  # argmax takes the first of equals
-    held = np.minimum(after, np.where(earlier, np.nextafter(top, 0), top))
-    return np.where(before == before[rows, best][:, None], top, held)
+    """Hold every class below those that were most probable before, where rounding has made them equal."""
+    best = before.argmax(axis=1)[:, None]
+    top = np.take_along_axis(after, best, axis=1)
+    most_probable = before == np.take_along_axis(before, best, axis=1)
+    return np.where(most_probable, top, np.minimum(after, np.nextafter(top, 0)))
