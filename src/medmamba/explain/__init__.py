@@ -1,4 +1,4 @@
-"""Where a model looks, and what it sees: heat maps with checks of their meaning. Nothing is loaded before it is used."""
+"""Where a model looks, and what it sees. Nothing is loaded before it is used."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

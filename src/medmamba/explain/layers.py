@@ -12,8 +12,8 @@ from medmamba.errors import InputError, suggest
 from medmamba.network import MedMamba
 
 # Ours, by what pointed best into the lesions of phantoms (benchmarks/results/heat-maps.json). A mean of the stages is
-# steadier than any single one; where the network sees small pictures the later stages have too few cells, and Grad-CAM's
-# weights, means over the map, say too little at the first.
+# steadier than any single one; where the network sees small pictures the later stages have too few cells, and
+# Grad-CAM's weights, means over the map, say too little at the first.
 SMALL = 112  # pixels, the shorter side
 OURS = ("gradcam", ("stages.1", "stages.2", "stages.3"))
 OURS_SMALL = ("layercam", ("stages.0",))
@@ -25,8 +25,8 @@ class MapLayout:
     """Turns outputs of a network's layers into maps (b, c, h, w).
 
     Args:
-        model: The network. Its `output_fmt` decides where a shape does not tell, its `num_prefix_tokens` how many tokens
-            stand before those of the map.
+        model: The network. Its `output_fmt` decides where a shape does not tell, its `num_prefix_tokens` how many
+            tokens stand before those of the map.
         size: Height and width of its input.
     """
 
@@ -73,7 +73,7 @@ class MapLayout:
 
 
 def find_layers(model: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:
-    """Every layer whose output is a map on which the answer depends: name to (channels, rows, columns), in order of use.
+    """Every layer whose output is a map on which the answer depends: name to (channels, rows, columns), as they run.
 
     The network runs once on noise. A layer that runs more than once has its last map here.
     """
@@ -107,7 +107,9 @@ def find_layers(model: nn.Module, channels: int, size: tuple[int, int]) -> dict[
     return found
 
 
-def default_layers(model: nn.Module, found: Mapping[str, tuple[int, int, int]], size: tuple[int, int]) -> tuple[str, tuple[str, ...]]:
+def default_layers(
+    model: nn.Module, found: Mapping[str, tuple[int, int, int]], size: tuple[int, int]
+) -> tuple[str, tuple[str, ...]]:
     """Method and layers for a network whose maps are `found`.
 
     Ours: the constants above. Others: Grad-CAM on the last of the layers that timm names for features whose map has
@@ -127,5 +129,6 @@ def check_layer(name: str, found: Mapping[str, tuple[int, int, int]]) -> None:
     """Refuse a layer that is not there or has no map."""
     if name not in found:
         raise InputError(
-            f"there is no layer {name!r} with a map{suggest(name, list(found))}; --list-layers names the {len(found)} there are"
+            f"there is no layer {name!r} with a map{suggest(name, list(found))}; "
+            f"--list-layers names the {len(found)} there are"
         )

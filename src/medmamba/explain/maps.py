@@ -89,8 +89,8 @@ def merge(
 ) -> np.ndarray:
     """One map in [0, 1] of the raw maps of one or more layers.
 
-    What speaks against the class is set to 0 and each map enlarged; the mean of the maps, each from its least value (0) to
-    its greatest (1), is stretched in the same way. A flat map says nothing of any place and is all zeros.
+    What speaks against the class is set to 0 and each map enlarged; the mean of the maps, each from its least value (0)
+    to its greatest (1), is stretched in the same way. A flat map says nothing of any place and is all zeros.
 
     Args:
         layers: Each (rows, columns).

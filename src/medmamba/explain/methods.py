@@ -24,8 +24,8 @@ class Method:
     gradients: bool = True
 
 
-# not here: Ablation-CAM needs a layer of its own for each kind of network and sets channels to -1e7, which LayerNorm does
-# not stand; Shapley-CAM needs second derivatives; FullGrad needs convolutions alone; Finer-CAM is no single map
+# not here: Ablation-CAM needs a layer of its own for each kind of network and sets channels to -1e7, which LayerNorm
+# does not stand; Shapley-CAM needs second derivatives; FullGrad needs convolutions alone; Finer-CAM compares classes
 METHODS = {
     "gradcam": Method("GradCAM", "channels weighted by their mean gradient (Selvaraju et al. 2017)"),
     "layercam": Method("LayerCAM", "every place by its own positive gradient (Jiang et al. 2021)"),
@@ -52,15 +52,17 @@ def require_grad_cam() -> None:
 def check_method(name: str) -> Method:
     """The method of a name; `InputError` lists those there are."""
     if name not in METHODS:
-        raise InputError(f"there is no method {name!r}{suggest(name, list(METHODS))}; choose one of {', '.join(METHODS)}")
+        raise InputError(
+            f"there is no method {name!r}{suggest(name, list(METHODS))}; choose one of {', '.join(METHODS)}"
+        )
     return METHODS[name]
 
 
 def raw_cam(method: Method) -> Any:
     """The package's class, but giving the maps of all layers as computed: signed, at each layer's own size.
 
-    The package scales each map from its least to its greatest value, which makes a picture of rounding errors where a map
-    is flat.
+    The package scales each map from its least to its greatest value, which makes a picture of rounding errors where a
+    map is flat.
     """
     import pytorch_grad_cam
 

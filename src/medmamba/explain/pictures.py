@@ -16,8 +16,8 @@ from medmamba.text import printable
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
 
-# `safe` is the default: its lightness rises evenly, so that it reads the same to colour-blind eyes and in grey. A rainbow
-# has bright bands where the map has none.
+# `safe` is the default: its lightness rises evenly, so that it reads the same to colour-blind eyes and in grey. A
+# rainbow has bright bands where the map has none.
 COLOURS = {"safe": "viridis", "paper": "jet"}
 STRENGTH = 0.5  # share of the colours in the overlay
 GAP, MARGIN, LETTERS = 8, 8, 13  # pixels

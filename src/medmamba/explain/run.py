@@ -60,22 +60,22 @@ def heat_maps(
     Args:
         classifier: A trained model, from `medmamba.load`; no exported file.
         images: Files, folders, glob patterns or list files; see `medmamba.data.find_images`.
-        out: Folder for `explain.json` and, for each image and target, NAME-TARGET.png (picture and overlay side by side),
-            NAME-TARGET-overlay.png, and NAME-TARGET.npy, the map, float32 (h, w) in [0, 1] at the picture's own size.
-            Made if needed; files of these names are replaced, each whole.
-        targets: Classes to be explained, by name; by default of each image the one that is predicted, and of a multi-label
-            model the most probable label.
+        out: Folder for `explain.json` and, for each image and target, NAME-TARGET.png (picture and overlay side by
+            side), NAME-TARGET-overlay.png, and NAME-TARGET.npy, the map, float32 (h, w) in [0, 1] at the picture's own
+            size. Made if needed; files of these names are replaced, each whole.
+        targets: Classes to be explained, by name; by default of each image the one that is predicted, and of a
+            multi-label model the most probable label.
         method: Name in `medmamba.explain.methods.METHODS`; by default Grad-CAM, or Layer-CAM for small pictures.
         layers: Modules by name, whose maps are averaged; see `medmamba.explain.layers` for those by default.
         colours: `safe` for colour-blind readers, or `paper`, a rainbow.
-        frame: Of files with several, in place of what the model was trained with: `first`, `middle`, or a number from 1.
+        frame: Of files with several, in place of what the model was trained with: `first`, `middle`, or a number.
         progress: Called with (images done, images in all).
 
     Returns:
-        A row for each image and target, which `explain.json` holds under `images`: `file`; `class` that is predicted and its
-        `probability`; `target` and its `target_probability`; `method`; `layers`; `picture`, `overlay` and `map`, files in
-        `out`; `note`, which says so where a map is empty; `error`, why an image could not be read, all else but `file` then
-        being None.
+        A row for each image and target, which `explain.json` holds under `images`: `file`; `class` that is predicted
+        and its `probability`; `target` and its `target_probability`; `method`; `layers`; `picture`, `overlay` and
+        `map`, files in `out`; `note`, which says so where a map is empty; `error`, why an image could not be read, all
+        else but `file` then being None.
 
     Raises:
         InputError: A class, method, layer or colour is unknown, the model is an exported file, or a package is missing.
@@ -112,7 +112,7 @@ def class_index(bundle: Bundle, name: str) -> int:
 
 
 def predicted(bundle: Bundle, scores: np.ndarray) -> np.ndarray:
-    """Index of the class that is answered, (n,), of probabilities (n, classes); for multi-label the most probable label."""
+    """Index of the class that is answered, (n,), of probabilities (n, classes); of labels, the most probable one."""
     if bundle.task is Task.MULTILABEL:
         return scores.argmax(axis=1)
     return decide(bundle.task, scores, threshold=bundle.threshold, positive=bundle.positive)
@@ -120,7 +120,18 @@ def predicted(bundle: Bundle, scores: np.ndarray) -> np.ndarray:
 
 def _explain(job: _Job, name: str, path: Path, taken: set[str]) -> list[dict[str, Any]]:
     """The rows of one image."""
-    keys = ("class", "probability", "target", "target_probability", "method", "layers", "picture", "overlay", "map", "note")
+    keys = (
+        "class",
+        "probability",
+        "target",
+        "target_probability",
+        "method",
+        "layers",
+        "picture",
+        "overlay",
+        "map",
+        "note",
+    )
     shape, bundle = job.mapper.bundle.preprocessing, job.mapper.bundle
     try:
         image = read_image(path, job.reading)

@@ -8,6 +8,7 @@ from typing import Any
 from medmamba.cli.verbs.answer import Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
+from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Demo, Train
 from medmamba.cli.verbs.tell import Benchmark, Info
 
@@ -18,6 +19,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "train": Train,
     "evaluate": Evaluate,
     "predict": Predict,
+    "explain": Explain,
     "split": Split,
     "export": Export,
     "import": Import,
