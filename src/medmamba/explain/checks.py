@@ -3,7 +3,7 @@
 Randomisation: with weights made meaningless from the output on, the maps must change (Adebayo et al. 2018).
 Removal: blurring the hottest places must cost the class more of its probability than blurring as large ones elsewhere,
 and showing them alone must bring more of it back (deletion and insertion, Petsiuk et al. 2018).
-Pointing: on phantoms, whose lesions are known, the hottest point must lie in the lesion (Zhang et al. 2018), without any
+Pointing: on phantoms, whose lesions are known, the hottest point must lie in the lesion (Zhang et al. 2018), with no
 tolerance.
 """
 
