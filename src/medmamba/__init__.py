@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from medmamba.data import open_data as open_data
     from medmamba.evaluation import compare as compare
     from medmamba.evaluation import evaluate as evaluate
+    from medmamba.explain import check_heat_maps as check_heat_maps
+    from medmamba.explain import heat_maps as heat_maps
     from medmamba.models import create_model as create_model
     from medmamba.models import load_published as load_published
     from medmamba.predictor import load as load
@@ -21,10 +23,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "calibrate": "medmamba.calibration",
+    "check_heat_maps": "medmamba.explain",
     "compare": "medmamba.evaluation",
     "create_model": "medmamba.models",
     "evaluate": "medmamba.evaluation",
     "fit": "medmamba.training",
+    "heat_maps": "medmamba.explain",
     "load": "medmamba.predictor",
     "load_published": "medmamba.models",
     "open_data": "medmamba.data",

@@ -63,6 +63,12 @@ def make_phantoms(
     return images, labels, masks
 
 
+def lesion(name: str, size: int = SIZE) -> np.ndarray:
+    """The lesion of a phantom, bool (size, size), by the name that it has in an `ImageSet` (`seed0/17`)."""
+    seed, _, index = name.removeprefix("seed").partition("/")
+    return phantom(int(index), int(seed), size)[2]
+
+
 def open_phantoms(spec: str, *, seed: int = 0) -> Dataset:
     """`phantoms` is 480 images to train, 120 for validation and 240 to test; `phantoms:N` is N in the same shares.
 

@@ -81,13 +81,19 @@ class Preprocessing:
     def _fit(self, picture: Image.Image) -> Image.Image:
         if self.fit == "squash":
             return picture.resize((self.width, self.height), Image.Resampling.BILINEAR)
-        scale = min(self.width / picture.width, self.height / picture.height)
-        width = min(self.width, max(1, round(picture.width * scale)))
-        height = min(self.height, max(1, round(picture.height * scale)))
+        top, left, height, width = self.box(picture.height, picture.width)
         canvas = Image.new(picture.mode, (self.width, self.height))
-        offset = ((self.width - width) // 2, (self.height - height) // 2)
-        canvas.paste(picture.resize((width, height), Image.Resampling.BILINEAR), offset)
+        canvas.paste(picture.resize((width, height), Image.Resampling.BILINEAR), (left, top))
         return canvas
+
+    def box(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """Where an image of height x width pixels lies in what reaches the model: (top, left, height, width)."""
+        if self.fit == "squash":
+            return 0, 0, self.height, self.width
+        scale = min(self.width / width, self.height / height)
+        inner_width = min(self.width, max(1, round(width * scale)))
+        inner_height = min(self.height, max(1, round(height * scale)))
+        return (self.height - inner_height) // 2, (self.width - inner_width) // 2, inner_height, inner_width
 
     def normalise(self, pixels: Pixels) -> Pixels:
         """uint8 (..., c, h, w), NumPy or torch -> float32 of the same shape and kind, (x / 255 - mean) / std."""

@@ -9,6 +9,7 @@ from medmamba.cli.verbs.answer import Compare, Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.embed import Embed
+from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
 from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
@@ -22,6 +23,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "evaluate": Evaluate,
     "compare": Compare,
     "predict": Predict,
+    "explain": Explain,
     "embed": Embed,
     "robustness": Robustness,
     "split": Split,
