@@ -272,7 +272,7 @@ def test_intervals_hold_their_values_and_pairs_of_patients(tmp_path):
 def test_a_multi_label_model(tmp_path):
     data, _ = scenes(20, task=Task.MULTILABEL)
     classifier = templates(task=Task.MULTILABEL)
-    report = sweep(classifier, data, out=tmp_path, corruptions=["black_corner"], resamples=50)
+    report = sweep(classifier, data, out=tmp_path, corruptions=["translation"], resamples=50)
     clean = evaluate(templates(task=Task.MULTILABEL), data, out=tmp_path / "b", resamples=0)
     for figure in ("accuracy", "auc"):
         assert report["clean"][figure]["value"] == clean[figure]["value"]

@@ -166,8 +166,8 @@ def _notes(report: dict[str, Any], answers: Answers, corruptions: Sequence[Corru
     if report["shrunk"]["images"]:
         shrunk, flips = report["shrunk"]["images"], report["shrunk"]["flips"]
         notes.append(
-            f"{shrunk} of {report['n']} images were shrunk before they were corrupted, to a short side of {WORKING} pixels "
-            f"or that of the model; this alone changed {flips} of the answers."
+            f"{shrunk} of {report['n']} images were shrunk before they were corrupted, to a short side of {WORKING} "
+            f"pixels or that of the model; this alone changed {flips} of the answers."
         )
     if report["baseline"] is not None:
         notes += _unknown_ratios(report["corruptions"])
