@@ -2,7 +2,7 @@
 
     python benchmarks/robustness_speed.py [--images 400] [--corruptions paper]
 
-makes colour pictures of 256 pixels, sweeps them with a classifier that costs nothing and then with an untrained network,
+makes pictures of 256 pixels in colours, sweeps them with a classifier that is free and then with an untrained network,
 and writes benchmarks/results/robustness-speed.json.
 """
 

@@ -20,7 +20,8 @@ from medmamba.predictor import Classifier
 from medmamba.robustness import CORRUPTIONS, sweep
 from medmamba.robustness.figures import expected_calibration_error, relative_errors
 from medmamba.robustness.run import spread
-from medmamba.robustness.table import SEVERITIES
+from medmamba.robustness.scoring import score_corrupted
+from medmamba.robustness.table import SEVERITIES, chosen
 from medmamba.tasks import Task
 
 FILES = ["robustness.csv", "robustness.json", "robustness.png"]
@@ -310,11 +311,15 @@ def test_only_what_does_not_apply_is_refused(tmp_path):
     assert not (tmp_path / "a").exists()
 
 
-def test_large_pictures_are_shrunk_first_and_clean_figures_are_not_touched(tmp_path):
-    data, _ = scenes(8, size=600)
-    report = sweep(templates(), data, out=tmp_path / "a", corruptions=["noise"], resamples=0)
-    clean = evaluate(templates(), data, out=tmp_path / "b", resamples=0)
-    assert report["clean"]["auc"]["value"] == clean["auc"]["value"]
+def test_large_pictures_are_shrunk_first_and_clean_answers_are_not_touched(tmp_path):
+    data, images = scenes(8, size=600)
+    options = {"side": 256, "seed": 0, "batch_size": 8, "progress": lambda done: None}
+    answers = score_corrupted(templates(), images, range(8), chosen(["noise"]), **options)
+    assert np.array_equal(answers.clean, templates().scores(images))
+    assert answers.large.all()
+    assert not np.array_equal(answers.shrunk, answers.clean)
+    assert np.allclose(answers.shrunk, answers.clean, atol=0.01)
+    report = sweep(templates(), data, out=tmp_path, corruptions=["noise"], resamples=0)
     assert report["shrunk"] == {"images": 8, "flips": 0}
     assert any(note.startswith("8 of 8 images were shrunk") for note in report["notes"])
 
