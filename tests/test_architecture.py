@@ -34,6 +34,7 @@ ONLY_IN = {
     "llvmlite": {"ops"},
     "matplotlib": {"drawing", "training", "evaluation", "explain", "robustness"},
     "sklearn": {"check", "explain"},
+    "threadpoolctl": {"explain"},
     "pytorch_grad_cam": {"explain"},
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},

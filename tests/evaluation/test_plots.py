@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medmamba.drawing import COLOURS, require_matplotlib
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
@@ -42,7 +43,7 @@ def test_nothing_is_cut_off(task):
 
 def test_an_absent_class_has_no_curve_and_breaks_nothing():
     whole, absent = drawn(Task.MULTICLASS, ("a", "b", "c"))[1], drawn(Task.MULTICLASS, ("a", "b", "c"), absent=2)[1]
-    third = tuple(int(plots.COLOURS[2][k : k + 2], 16) for k in (1, 3, 5))
+    third = tuple(int(COLOURS[2][k : k + 2], 16) for k in (1, 3, 5))
     assert (whole == third).all(axis=-1).any()
     assert not (absent == third).all(axis=-1).any()
 
@@ -80,4 +81,4 @@ assert "matplotlib.pyplot" not in sys.modules
 def test_without_matplotlib_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InputError, match=r"pip install 'medmamba\[train\]'"):
-        plots.require_matplotlib()
+        require_matplotlib("train")

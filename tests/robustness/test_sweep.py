@@ -3,6 +3,7 @@
 import csv
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -66,9 +67,15 @@ def scenes(n=20, *, channels=1, size=96, groups=None, task=Task.BINARY):
     array = np.stack([scene(k, size=size, channels=channels) for k in range(n)])
     targets = np.arange(n) % 2
     if task is Task.MULTILABEL:
-        targets = np.stack([targets, 1 - targets], axis=1)
+        targets = np.stack([1 - targets, targets], axis=1)
     images = ImageSet(tuple(f"test/{k}" for k in range(n)), targets, groups, array=array)
     return Dataset("scenes", task, CLASSES, {"test": lambda: images}, positive=1), images
+
+
+def part(start, stop):
+    """Scenes `start` to `stop` as a split."""
+    array = np.stack([scene(k) for k in range(start, stop)])
+    return ImageSet(tuple(f"scene/{k}" for k in range(start, stop)), np.arange(start, stop) % 2, array=array)
 
 
 def templates(**options):
@@ -104,7 +111,7 @@ def test_f078_twenty_grey_images(tmp_path):
 
     clean = evaluate(templates(), data, out=tmp_path / "b", resamples=200)
     for figure in ("accuracy", "auc"):
-        assert {key: clean[figure][key] for key in ("value", "low", "high")} == report["clean"][figure]
+        assert report["clean"][figure]["value"] == clean[figure]["value"]
     assert report["clean"]["balanced_error"]["value"] == 1 - clean["balanced_accuracy"]["value"]
     assert report["clean"]["flip_rate"]["value"] == 0
     assert clean["accuracy"]["value"] > 0.9
@@ -349,12 +356,14 @@ def test_error_of_a_trained_network_does_not_fall_with_severity_on_average(tmp_p
     from medmamba.predictor import load
     from medmamba.training import TrainConfig, fit
 
-    config = TrainConfig(model="medmamba_nano", recipe="quick", image_size=(64, 64), channels=1, epochs=8)
-    run = fit("phantoms:420", out=tmp_path / "run", config=config)
-    report = sweep(load(run), "phantoms:420", out=tmp_path / "sweep", resamples=200)
-    assert report["clean"]["auc"]["value"] > 0.7
+    splits = {"train": (200, 360), "val": (360, 400), "test": (0, 60)}
+    data = replace(scenes(2)[0], splits={name: partial(part, *bounds) for name, bounds in splits.items()})
+    config = TrainConfig(model="medmamba_nano", recipe="quick", image_size=(32, 32), channels=1, epochs=6)
+    run = fit(data, out=tmp_path / "run", config=config)
+    report = sweep(load(run), data, out=tmp_path / "sweep", corruptions=["all"], resamples=0)
+    assert report["clean"]["accuracy"]["value"] > 0.9
     errors = mean_errors(report)
-    assert (np.diff(errors) >= -0.01).all(), errors
+    assert (np.diff(errors) >= 0).all(), errors
     assert errors[-1] > errors[0] + 0.02
 
 

@@ -1,17 +1,12 @@
-"""Pictures of a summary as PNG: the confusion matrix and the ROC curves. Matplotlib is imported where it is drawn.
-
-Figures are made without pyplot: no window system, no state shared between threads.
-"""
+"""Pictures of a summary as PNG: the confusion matrix and the ROC curves."""
 
 from __future__ import annotations
 
-import io
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medmamba.errors import InputError
+from medmamba.drawing import COLOURS, new_figure, png, readable, with_n
 from medmamba.metrics import roc_curve
 from medmamba.metrics.classification import as_table
 from medmamba.metrics.wording import in_words
@@ -20,21 +15,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe and Ito 2008: told apart by colour-blind readers. Line styles take turns so that prints in grey work too.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7F7F7F")
-STYLES = ("-", "--", "-.", ":")
+STYLES = ("-", "--", "-.", ":")  # they take turns as colours do, so that prints in grey work too
 MOST_CURVES = 20  # more are drawn in grey, without names
 MOST_NUMBERS = 25  # more cells a side are coloured, without numbers
 MOST_NAMES = 60  # more class names a side would overlap
-DPI = 150
-
-
-def require_matplotlib() -> None:
-    """Raise `InputError` with what to install where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise InputError("plots need matplotlib, which is not installed; pip install 'medmamba[train]'") from None
 
 
 def confusion_matrix(summary: dict[str, Any]) -> bytes:
@@ -46,11 +30,11 @@ def confusion_matrix(summary: dict[str, Any]) -> bytes:
     side = float(np.clip(1.2 + 0.75 * len(names), 3.2, 14))
     figure, axes = _figure(side, side)
     _cells(axes, counts, counts.sum(axis=1, keepdims=True))
-    _ticks(axes, names, [_with_n(name, row.sum()) for name, row in zip(names, counts, strict=True)])
+    _ticks(axes, names, [with_n(name, row.sum()) for name, row in zip(names, counts, strict=True)])
     axes.set_xlabel("predicted class")
     axes.set_ylabel("true class")
     axes.set_title(f"accuracy {in_words(summary['accuracy'])}", fontsize="medium")
-    return _png(figure)
+    return png(figure)
 
 
 def _labels_matrix(summary: dict[str, Any]) -> bytes:
@@ -60,11 +44,11 @@ def _labels_matrix(summary: dict[str, Any]) -> bytes:
     wholes = np.repeat(np.column_stack([counts[:, :2].sum(axis=1), counts[:, 2:].sum(axis=1)]), 2, axis=1)
     figure, axes = _figure(5.5, float(np.clip(1.5 + 0.45 * len(rows), 3.2, 20)))
     _cells(axes, counts, wholes)
-    _ticks(axes, ["found", "missed", "false alarm", "rightly none"], [_with_n(row["name"], row["n"]) for row in rows])
+    _ticks(axes, ["found", "missed", "false alarm", "rightly none"], [with_n(row["name"], row["n"]) for row in rows])
     axes.set_xlabel("images with the label | images without it")
     axes.axvline(1.5, color="white", linewidth=4)
     axes.set_title(f"accuracy (mean over labels) {in_words(summary['accuracy'])}", fontsize="medium")
-    return _png(figure)
+    return png(figure)
 
 
 def roc(summary: dict[str, Any], scores: np.ndarray, targets: np.ndarray) -> bytes:
@@ -85,16 +69,16 @@ def roc(summary: dict[str, Any], scores: np.ndarray, targets: np.ndarray) -> byt
             continue
         many = len(summary["classes"]) > MOST_CURVES
         look = {"color": "#999999", "linewidth": 0.6} if many else _look(k)
-        axes.plot(*curve, label=None if many else f"{in_words(row['auc'])}  {_readable(row['name'])}", **look)
+        axes.plot(*curve, label=None if many else f"{in_words(row['auc'])}  {readable(row['name'])}", **look)
     if positive is not None:
         _operating_point(axes, positive)
-    kind = f"AUC of {_readable(positive['name'])}" if positive is not None else "macro AUC"
+    kind = f"AUC of {readable(positive['name'])}" if positive is not None else "macro AUC"
     axes.set_title(f"{kind}: {in_words(summary['auc'])}", fontsize="medium")
     axes.set(xlabel="1 - specificity", ylabel="sensitivity", xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
     if axes.get_legend_handles_labels()[0]:
         beside = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "title": "AUC (95 % interval) of a class"}
         axes.legend(frameon=False, fontsize="small", **({"loc": "lower right"} if positive is not None else beside))
-    return _png(figure)
+    return png(figure)
 
 
 def _look(k: int) -> dict[str, Any]:
@@ -109,11 +93,7 @@ def _operating_point(axes: Axes, positive: dict[str, Any]) -> None:
 
 
 def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height))
-    FigureCanvasAgg(figure)
+    figure = new_figure(width, height)
     return figure, figure.add_subplot()
 
 
@@ -131,24 +111,9 @@ def _cells(axes: Axes, counts: np.ndarray, wholes: np.ndarray) -> None:
 
 def _ticks(axes: Axes, columns: list[str], rows: list[str]) -> None:
     columns, rows = (
-        [_readable(name) for name in names] if len(names) <= MOST_NAMES else [] for names in (columns, rows)
+        [readable(name) for name in names] if len(names) <= MOST_NAMES else [] for names in (columns, rows)
     )
     axes.set_xticks(range(len(columns)), columns, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _with_n(name: str, n: int) -> str:
-    return f"{name} (n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{n})"
-
-
-def _readable(name: str) -> str:
-    """A class name in lines of moderate length, with dollar signs that matplotlib does not take for mathematics."""
-    return textwrap.fill(name, 30).replace("$", r"\$")
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, bbox_inches="tight", facecolor="white")
-    return buffer.getvalue()

@@ -15,6 +15,7 @@ import numpy as np
 from medmamba.bundle import Bundle, write_atomically, write_json
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
+from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
 from medmamba.evaluation import plots
 from medmamba.metrics import summarise
@@ -69,7 +70,7 @@ def evaluate(
             model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
             Nothing is written then.
     """
-    plots.require_matplotlib()
+    require_matplotlib("train")
     if resamples < 0:
         raise InputError(f"{resamples} resamples is no number of draws; give 1000, or 0 for no intervals")
     bundle, out = classifier.bundle, Path(out)
