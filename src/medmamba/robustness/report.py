@@ -12,7 +12,6 @@ import numpy as np
 from medmamba.bundle import Bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
-from medmamba.metrics.wording import interval_method
 from medmamba.robustness.figures import FIGURES, LEAST, Cells, estimate
 from medmamba.robustness.pixels import WORKING
 from medmamba.robustness.scoring import Answers
@@ -81,15 +80,24 @@ def make_report(
         "baseline": None if baseline is None else _baseline(bundles[1], found),
         "shrunk": _shrunk(bundle, answers[0]),
         "definitions": DEFINITIONS,
-        "intervals": interval_method(
-            resamples, patients=images.groups is not None, strata=bundle.task is not Task.MULTILABEL
-        ),
+        "intervals": _about_intervals(resamples, bundle.task, images),
     }
     return report | {"notes": _notes(report, answers[0], corruptions)}
 
 
 def _about_model(bundle: Bundle) -> dict[str, Any]:
     return {"name": bundle.model, "preprocessing": bundle.preprocessing.to_dict()}
+
+
+def _about_intervals(resamples: int, task: Task, images: ImageSet) -> str:
+    if not resamples:
+        return "no intervals were computed"
+    unit = "images" if images.groups is None else "patients"
+    within = "" if task is Task.MULTILABEL else " within each class"
+    return (
+        f"percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}, the same for all "
+        "cells and both models"
+    )
 
 
 def _named(figures: Sequence[Any]) -> dict[str, Any]:
@@ -166,8 +174,8 @@ def _notes(report: dict[str, Any], answers: Answers, corruptions: Sequence[Corru
     if report["shrunk"]["images"]:
         shrunk, flips = report["shrunk"]["images"], report["shrunk"]["flips"]
         notes.append(
-            f"{shrunk} of {report['n']} images were shrunk before they were corrupted, to a short side of {WORKING} pixels "
-            f"or that of the model; this alone changed {flips} of the answers."
+            f"{shrunk} of {report['n']} images were shrunk before they were corrupted, to a short side of {WORKING} "
+            f"pixels or that of the model; this alone changed {flips} of the answers."
         )
     if report["baseline"] is not None:
         notes += _unknown_ratios(report["corruptions"])
