@@ -19,7 +19,7 @@ from medmamba.evaluation import evaluate
 from medmamba.metrics import accuracy, balanced_accuracy
 from medmamba.predictor import Classifier
 from medmamba.robustness import CORRUPTIONS, sweep
-from medmamba.robustness.figures import expected_calibration_error, relative_errors
+from medmamba.robustness.figures import relative_errors
 from medmamba.robustness.run import spread
 from medmamba.robustness.scoring import score_corrupted
 from medmamba.robustness.table import SEVERITIES, chosen
@@ -246,25 +246,6 @@ def test_be_and_rbe_by_hand():
     assert np.isnan(falling["mean rbe"]).all()
     assert np.isnan(falling["be"][1])
     assert falling["be"][0] == pytest.approx(3)
-
-
-def test_ece_by_hand():
-    scores = np.array([[0.9, 0.1], [0.9, 0.1], [0.3, 0.7], [0.45, 0.55]])
-    targets = np.array([0, 1, 1, 1])
-    # 0.9 twice, one of them right; 0.7, right; 0.55, right
-    expected = (abs(1.8 - 1) + abs(0.7 - 1) + abs(0.55 - 1)) / 4
-    weights = np.array([[1.0, 1, 1, 1], [2, 0, 1, 0]])
-    assert expected_calibration_error(scores, targets, weights) == pytest.approx([expected, (0.2 + 0.3) / 3])
-    labels = np.array([[1, 0], [1, 0], [0, 1], [0, 1]])
-    assert expected_calibration_error(labels.astype(float), labels, weights) == pytest.approx([0, 0])
-
-
-def test_a_calibrated_model_has_almost_no_ece():
-    generator = np.random.default_rng(0)
-    positive = generator.uniform(size=100_000)
-    targets = (generator.uniform(size=100_000) < positive).astype(int)
-    scores = np.stack([1 - positive, positive], axis=1)
-    assert expected_calibration_error(scores, targets, np.ones((1, 100_000)))[0] < 0.02
 
 
 def test_intervals_hold_their_values_and_pairs_of_patients(tmp_path):

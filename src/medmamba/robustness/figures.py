@@ -12,6 +12,7 @@ import numpy as np
 
 from medmamba.bundle import Bundle
 from medmamba.metrics import counts as counting
+from medmamba.metrics.calibration import ece
 from medmamba.metrics.classification import as_table, number
 from medmamba.metrics.counts import ratio
 from medmamba.metrics.intervals import Interval, bootstrap
@@ -20,7 +21,6 @@ from medmamba.tasks import Task, decide
 
 FIGURES = ("accuracy", "auc", "balanced_error", "flip_rate", "ece")
 BALANCED_ERROR = FIGURES.index("balanced_error")
-BINS = 15
 LEAST = 0.005  # of balanced error: below it a denominator is one image more or less, not a measure
 
 Figure = dict[str, float | None]
@@ -63,7 +63,7 @@ class Cells:
             self._auc(scores, weights),
             1 - counting.balanced_accuracy(counts),
             ratio(weights @ flipped.astype(np.float64), weights.sum(axis=-1)),
-            expected_calibration_error(scores, self.targets, weights),
+            ece(self.bundle.task, scores, self.targets, weights),
         )
         return np.stack(values, axis=-1)
 
@@ -71,31 +71,6 @@ class Cells:
         if self.bundle.task is Task.BINARY:
             return rank_auc(scores[:, self.bundle.positive], self.truth[:, self.bundle.positive], weights)
         return mean_auc(rank_aucs(scores, self.truth, weights))
-
-
-def expected_calibration_error(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Mean distance between confidence and share of right answers in 15 bins of equal width (Guo et al. 2017).
-
-    To be replaced by `medmamba.metrics.calibration` as soon as that is there.
-
-    Args:
-        scores: Probabilities, (n, classes).
-        targets: Class indices (n,), judged by the most probable class; or multi-label (n, classes), where the
-            probability of each label is judged by whether it is there.
-        weights: (resamples, n).
-
-    Returns:
-        0 to 1, (resamples,).
-    """
-    if targets.ndim == 2:
-        confidence, right = scores, targets
-    else:
-        confidence, right = scores.max(axis=1)[:, None], (scores.argmax(axis=1) == targets)[:, None]
-    bins = np.minimum((confidence * BINS).astype(np.int64), BINS - 1)
-    gaps = np.zeros((len(scores), BINS))
-    rows = np.broadcast_to(np.arange(len(scores))[:, None], bins.shape)
-    np.add.at(gaps, (rows, bins), confidence - right)
-    return ratio(np.abs(weights @ gaps).sum(axis=-1), weights.sum(axis=-1) * bins.shape[1])
 
 
 def relative_errors(errors: np.ndarray, baseline: np.ndarray, shape: tuple[int, int]) -> dict[str, np.ndarray]:
