@@ -1,4 +1,4 @@
-"""A whole run on built-in data: train, evaluate and predict on phantoms."""
+"""A whole run on built-in data: train, calibrate, evaluate and predict on phantoms."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Demo:
 
 
 def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None] | None = None) -> Demo:
-    """Train nano on phantoms, evaluate it on their test split and let it classify a few of them.
+    """Train nano on phantoms, calibrate and evaluate it, and let it classify a few images of the test split.
 
     Args:
         folder: Where all of it goes; new or empty.
@@ -50,6 +50,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None
     Raises:
         InputError: The folder is not free.
     """
+    from medmamba.calibration import calibrate
     from medmamba.data import open_data
     from medmamba.evaluation import evaluate
     from medmamba.predictor import load
@@ -61,6 +62,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None
     run = folder / "run"
     config = TrainConfig(model=MODEL, recipe=RECIPE, image_size=IMAGE_SIZE, channels=1, seed=seed)
     fit(data, out=run, config=config, command="medmamba demo")
+    calibrate(run, data)
     classifier = load(run)
     report = evaluate(classifier, data, out=run / "evaluation-test", progress=progress)
     pictures = folder / "images"

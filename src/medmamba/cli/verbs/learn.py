@@ -15,7 +15,7 @@ from medmamba.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Demo:
-    """A whole run on built-in data: train, evaluate and predict on synthetic ultrasound, in a few minutes."""
+    """A whole run on built-in data: train, calibrate, evaluate and predict on synthetic ultrasound, in a few minutes."""
 
     out: Path = Path("demo")
     """Folder for all of it; new or empty."""
@@ -30,7 +30,8 @@ class Demo:
         print_headline(made.report)
         print(f"\n{len(made.predictions)} images of the test split, classified:")
         for answer in made.predictions:
-            print(f"  {Path(answer.file).name}  {answer.label}  {answer.probabilities[answer.label or '']:.3f}")
+            refer = f"  for a person: {answer.refer}" if answer.refer else ""
+            print(f"  {Path(answer.file).name}  {answer.label}  {answer.probabilities[answer.label or '']:.3f}{refer}")
         print(f"\nMade: {made.run} (the trained model, its card and curves)")
         print(f"      {made.run / 'evaluation-test'} (metrics, scores of every image, plots)")
         print(f"      {made.pictures} (the images above)")
