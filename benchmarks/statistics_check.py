@@ -4,7 +4,7 @@
 
 simulates 1,000 data sets a design and counts how often 95 % intervals hold the true value, compares DeLong's variance
 with the bootstrap's and with the spread over the sets, conformal coverage with its theory, DeLong with an independent
-implementation, and writes `benchmarks/results/statistics.json`. One core, about three minutes.
+implementation, and writes `benchmarks/results/statistics.json`. One core, three to six minutes.
 
 True values are those of one set of a million cases. Each interval is judged under the sampling that it supposes:
 Wilson's and DeLong's on images as they come, the stratified bootstrap on a given number of images of each class.

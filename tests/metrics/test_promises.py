@@ -74,9 +74,27 @@ def test_the_results_file_keeps_the_promises(check):
     low, high = results["wanted"]
     for method, row in results["coverage_by_method"].items():
         assert low <= row["mean"] <= high, method
+    for name, share in results["outside"].items():
+        assert share >= 0.925, name
+        assert name.startswith("difference of"), "the paired bootstrap of 42 positive images, told in the documents"
     assert results["delong_variance"]["by_bootstrap"] == pytest.approx(1, abs=0.1)
     assert max(results["delong_against_independent"].values()) < 1e-8
     assert max(results["ece_of_calibrated"]["two classes"], results["ece_of_calibrated"]["five classes"]) < 0.02
     for row in results["conformal"]:
         assert row["mean"] >= row["promised"] - 0.005
         assert low <= row["within_range"] <= high
+
+
+def test_the_documents_say_what_was_found(check):
+    results = json.loads(check.RESULTS.read_text())
+    page = " ".join((ROOT / "docs" / "reference" / "metrics.md").read_text().split())
+
+    def span(low, high, decimals=1):
+        return f"{100 * low:.{decimals}f} to {100 * high:.{decimals}f}"
+
+    rows = results["coverage_by_method"]
+    formulas, pairs = [rows["Wilson"], rows["DeLong"]], [row for name, row in rows.items() if name.startswith("paired")]
+    for several in (formulas, [rows["bootstrap"]], [rows["bootstrap of patients"]], pairs):
+        assert span(min(row["low"] for row in several), max(row["high"] for row in several)) in page
+    of_ece = [row["coverage"] for row in results["coverage_of_ece"]]
+    assert f"{span(min(of_ece), max(of_ece), 0)} % of the time" in page
