@@ -11,7 +11,7 @@ import torch
 from medmamba import bundle as bundles
 from medmamba.bundle import Bundle, load_bundle
 from medmamba.calibration import OperatingPoint, calibrate
-from medmamba.calibration.run import _decide
+from medmamba.calibration.choosing import choose
 from medmamba.data import open_data
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.data.related import lineage
@@ -147,7 +147,7 @@ def test_what_is_not_possible_is_refused_and_changes_nothing(saved, data):
 def decided(task, scores, targets, point=None, error=None, groups=None):
     bundle = SimpleNamespace(task=task, classes=tuple("abc"[: scores.shape[1]]), positive=1)
     images = SimpleNamespace(targets=targets, groups=groups)
-    return _decide(bundle, scores, images, point or OperatingPoint(), error)
+    return choose(bundle, scores, images, point or OperatingPoint(), error)
 
 
 def test_an_operating_point_has_the_sensitivity_that_was_asked_for():
