@@ -2,9 +2,9 @@
 
     python benchmarks/heat_maps.py [RUN ...] [--model medmamba_nano] [--image-size 64 64] [--device cpu]
 
-Takes models that were trained on `phantoms`, or trains one. For each it runs `check_heat_maps` with the method and layers
-by default, and pointing and removal for each stage, and writes both to `benchmarks/results/heat-maps.json`, a row for
-each model and image size. The phantoms that are looked at have another seed than those of the training.
+Takes models that were trained on `phantoms`, or trains one. For each it runs `check_heat_maps` with the method and
+layers by default, and pointing and removal for each stage, and writes both to `benchmarks/results/heat-maps.json`, by
+model and image size. The phantoms that are looked at have another seed than those of the training.
 """
 
 from __future__ import annotations
