@@ -1,4 +1,5 @@
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from medmamba.cli import main
 from medmamba.data import Preprocessing
 from medmamba.errors import InputError
 from medmamba.explain.layers import default_layers, find_layers
-from medmamba.explain.maps import HeatMapper, merge, stretch
+from medmamba.explain.maps import HeatMapper, merge, network_of, stretch
 from medmamba.explain.methods import METHODS
 from medmamba.explain.pictures import overlay
 from medmamba.models import create_model
@@ -247,6 +248,19 @@ def test_what_makes_no_sense_is_refused(run, picture, capsys):
     assert main(["explain", str(run), str(picture), "--check", "phantoms"]) == 2
     assert main(["explain", str(run), str(picture), "--frame", "all"]) == 2
     assert "one frame" in capsys.readouterr().err
+
+
+def test_an_exported_file_is_refused():
+    with pytest.raises(InputError, match="no gradients"):
+        network_of(object())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("package", ["pytorch_grad_cam", "matplotlib"])
+def test_a_missing_package_is_one_sentence_and_nothing_is_written(run, picture, monkeypatch, capsys, package):
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(["explain", str(run), str(picture), "--device", "cpu"]) == 2
+    assert "pip install 'medmamba[explain]'" in capsys.readouterr().err
+    assert not (run / "heat-maps").exists()
 
 
 def test_real_pictures_of_any_size(run, tmp_path, data_folder):

@@ -90,7 +90,7 @@ def find_layers(model: nn.Module, channels: int, size: tuple[int, int]) -> dict[
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]  # type: ignore[arg-type]
+    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
     try:
         with torch.enable_grad():
             logits = model(image)
