@@ -2,9 +2,9 @@
 
     python benchmarks/heat_maps.py [RUN ...] [--model medmamba_nano] [--image-size 64 64] [--device cpu]
 
-Takes models that were trained on `phantoms`, or trains one. For each it runs `check_heat_maps` with the method and layers
-by default, and pointing and removal for each stage, and writes both to `benchmarks/results/heat-maps.json`, a row for
-each model and image size. The phantoms that are looked at have another seed than those of the training.
+Takes models that were trained on `phantoms`, or trains one. For each it runs `check_heat_maps` with the method and
+layers by default, and pointing and removal for each stage, and writes both to `benchmarks/results/heat-maps.json`, by
+model and image size. The phantoms that are looked at have another seed than those of the training.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from medmamba.explain import check_heat_maps
 from medmamba.predictor import Classifier
 
 RESULTS = Path(__file__).parent / "results" / "heat-maps.json"
+PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "explain.md"
+BEGIN, END = "<!-- results: benchmarks/results/heat-maps.json -->", "<!-- end of results -->"
 METHODS = ("gradcam", "layercam")
 STAGES = (("stages.0",), ("stages.1",), ("stages.2",), ("stages.3",), ("stages.1", "stages.2", "stages.3"))
 SEED = 1  # of the phantoms that are looked at: those of the training have 0
@@ -107,6 +109,32 @@ def write(result: dict[str, Any]) -> None:
     results = [each for each in results if (each["model"], each["image_size"]) != key] + [result]
     results.sort(key=lambda each: (each["model"], each["image_size"]))
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
+    page = PAGE.read_text()
+    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
+    PAGE.write_text(page[:start] + "\n" + table(results) + page[end:])
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The table of `docs/how-to/explain.md`, Markdown."""
+    rows = [
+        "| model, pixels | method, layers | hottest point in the lesion | deletion | insertion |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for result in results:
+        name = f"{result['model']}, {result['image_size'][0]}"
+        chosen = result["by_default"]
+        removal, pointing = chosen["removal"], chosen["pointing"]
+        gains = {part: removal[part]["gain"] for part in ("deletion", "insertion")}
+        first = {**chosen, **gains, "pointing": pointing["share"]}
+        for row, mark in ((first, f" (by default, n = {chosen['n']})"), *((each, "") for each in result["stages"])):
+            layers = ", ".join(f"`{layer}`" for layer in row["layers"])
+            figures = " | ".join(_words(row[part]) for part in ("pointing", "deletion", "insertion"))
+            rows.append(f"| {name} | {row['method']}, {layers}{mark} | {figures} |")
+    return "\n".join(rows) + "\n"
+
+
+def _words(figure: dict[str, float] | None) -> str:
+    return "-" if figure is None else "{value:.2f} ({low:.2f} to {high:.2f})".format(**figure)
 
 
 def commit() -> str:

@@ -18,7 +18,7 @@ SMALL = 112  # pixels, the shorter side
 OURS = ("gradcam", ("stages.1", "stages.2", "stages.3"))
 OURS_SMALL = ("layercam", ("stages.0",))
 CELLS = 7  # a side, of the map that is chosen in other networks: that of the last stage of most at 224 pixels
-_FORM = 0.5  # log of the ratio between a map's form and the picture's, from which it is none of it
+_FORM = 0.25  # log of the ratio between a map's form and the picture's, from which it is none of it
 
 
 class MapLayout:
@@ -90,7 +90,7 @@ def find_layers(model: nn.Module, channels: int, size: tuple[int, int]) -> dict[
 
         return hook
 
-    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]  # type: ignore[arg-type]
+    hooks = [module.register_forward_hook(keep(name)) for name, module in model.named_modules() if name]
     try:
         with torch.enable_grad():
             logits = model(image)

@@ -35,7 +35,7 @@ def check_colours(name: str) -> None:
 
 
 def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
-    """Colours of the map over the picture, uint8 (h, w, 3), half and half.
+    """Colours of the map over the picture, uint8 (h, w, 3), half and half; the picture alone where the map is empty.
 
     Args:
         image: uint8, (h, w) or (h, w, 3).
@@ -43,6 +43,8 @@ def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
         colours: Name in `COLOURS`.
     """
     picture = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    if not heat.any():
+        return picture
     painted = (_colormap(colours)(heat, bytes=True)[..., :3]).astype(np.float32)
     return np.rint((1 - STRENGTH) * picture + STRENGTH * painted).astype(np.uint8)
 

@@ -108,7 +108,7 @@ class Explain:
             print(f"\n{out}")
         failed = sum(row["error"] is not None for row in rows)
         if failed:
-            print(f"{failed} of {len(rows)} images could not be read; see error in explain.json", file=sys.stderr)
+            print(f"{failed} images could not be read; see error in explain.json", file=sys.stderr)
         return 1 if failed else 0
 
     def _check(self, classifier: Classifier, data: str, out: Path) -> int:
