@@ -1,5 +1,7 @@
+import importlib.util
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,3 +134,15 @@ def test_a_trained_nano_passes_all_three(tmp_path):
     assert result["randomisation"]["passed"], result["randomisation"]["verdict"]
     assert result["removal"]["passed"], result["removal"]["verdict"]
     assert result["pointing"]["share"]["value"] >= POINTED, result["pointing"]["verdict"]
+
+
+def test_the_table_of_layers_is_what_the_benchmark_wrote():
+    root = Path(__file__).parents[2]
+    spec = importlib.util.spec_from_file_location("heat_maps", root / "benchmarks" / "heat_maps.py")
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    results = json.loads(script.RESULTS.read_text())
+    assert script.table(results) in (root / "docs" / "how-to" / "explain.md").read_text()
+    for result in results:
+        assert result["by_default"]["passed"]
+        assert "-dirty" not in result["commit"]
