@@ -15,7 +15,7 @@ from medmamba.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class Demo:
-    """A whole run on built-in data: train, calibrate, evaluate and predict on synthetic ultrasound, in a few minutes."""
+    """A whole run on built-in data: train, calibrate, evaluate, predict on synthetic ultrasound, in a few minutes."""
 
     out: Path = Path("demo")
     """Folder for all of it; new or empty."""
