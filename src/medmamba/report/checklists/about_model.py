@@ -78,10 +78,9 @@ def start(record: Record) -> Facts:
 
 
 def training(record: Record) -> Facts:
-    """Command, recipe, options, epochs and time."""
+    """Recipe, options, epochs and time. The command line may name folders of the machine: it stays in bundle.json."""
     origin = record.origin
-    facts = [f"command: {origin['command']}"] if "command" in origin else []
-    facts += [f"recipe: {listed(record.recipe)}"] if record.recipe else []
+    facts = [f"recipe: {listed(record.recipe)}"] if record.recipe else []
     options = origin.get("config") or {}
     known = {name: value for name, value in options.items() if name in ("accumulate", "deterministic", "devices", "nodes")}
     facts += [f"options: {listed(known)}"] if known else []
