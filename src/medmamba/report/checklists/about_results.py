@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from medmamba.data.dataset import ALL
 from medmamba.report.checklists.items import Facts
 from medmamba.report.checklists.record import Record, figure, short
 
@@ -163,4 +164,7 @@ def cautions(record: Record) -> Facts:
     facts = [f"trained in spite of {sentence}" for sentence in record.data.get("allowed") or ()]
     notes = [str(note).removesuffix(".") for note in record.metrics.get("notes") or ()]
     facts += [note for note in notes if note.removeprefix("the model was ") not in facts]
+    split = (record.metrics.get("data") or {}).get("split")
+    if record.same_data and split in ("train", "val", ALL):
+        facts.append(f"the evaluated split {split} took part in training or in the choice of the epoch: figures are optimistic")
     return facts + ([f"{row.title}: {caution}" for caution in row.cautions] if row else [])

@@ -31,7 +31,7 @@ CLAIM = Checklist(
         Item("17", "how the test set was annotated"),
         Item("18", "how far annotators agree, with each other and with themselves"),
         Item("19", "how images were assigned to splits", together(data.assigned, data.rare_classes), "why so"),
-        Item("20", "what the splits do not share: patients, examinations or images", data.disjoint),
+        Item("20", "at which level splits are disjoint: patients, images", data.disjoint, "whether this holds for the test set"),
         Item("21", "intended size of the test set", data.test_size, "how the size was decided"),
         Item("22", "the model in detail", together(model.model, model.output)),
         Item("23", "software", model.software),
