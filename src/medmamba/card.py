@@ -12,7 +12,12 @@ if TYPE_CHECKING:
     from medmamba.bundle import Bundle
 
 UNKNOWN = "unknown"
-_OF_CLASSES = ("classes", "training images", "validation images", "validation sensitivity")  # the card's table of classes
+_OF_CLASSES = (
+    "classes",
+    "training images",
+    "validation images",
+    "validation sensitivity",
+)  # the card's table of classes
 
 
 def facts(bundle: Bundle) -> dict[str, str]:

@@ -38,8 +38,8 @@ def checklists(
         "",
         "Research software, not a medical device.",
         "",
-        "Answered from the record named here. It says what was done, not whether that is good; the rest is for the people "
-        "of the study to write. Items are in other words than the papers': fill in the official forms for a journal.",
+        "Answered from the record named here, which says what was done and not whether that is good; the rest is for the "
+        "people of the study to write. Items are not in the papers' words: a journal wants the official forms.",
         "",
         *(f"- {markdown_cell(line)}" for line in _about(record)),
     ]
@@ -106,8 +106,8 @@ def _table(checklist: Checklist, record: Record) -> list[str]:
     return [
         f"## {checklist.name}",
         "",
-        f"{markdown_cell(checklist.source)}. Of {len(rows)} items, the record answers {full}, {partly} in part, and not the "
-        f"other {rest}.",
+        f"{markdown_cell(checklist.source)}. Of {len(rows)} items, the record answers {full}, {partly} in part, and "
+        f"{rest} not at all.",
         "",
         "| no. | item | from the record | to be added |",
         "| --- | --- | --- | --- |",

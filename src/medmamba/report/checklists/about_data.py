@@ -75,7 +75,7 @@ def assigned(record: Record) -> Facts:
 
 
 def disjoint(record: Record) -> Facts:
-    """By patient or by image, as training checked it; nothing for a run that did not record whether it knew patients."""
+    """By patient or by image, as training checked it; nothing where it was not recorded whether patients are known."""
     data = record.data
     if "patients" not in data:
         return []
@@ -109,7 +109,10 @@ def mix(record: Record) -> Facts:
     rows, n = record.metrics.get("per_class"), record.metrics.get("n")
     if not train or not rows or not n or record.bundle.task is Task.MULTILABEL:
         return []
-    return [f"{row['name']}: {_share(train, row['name'])} of training images, {row['n'] / n:.1%} of evaluated" for row in rows]
+    return [
+        f"{row['name']}: {_share(train, row['name'])} of training images, {row['n'] / n:.1%} of evaluated"
+        for row in rows
+    ]
 
 
 def _share(counts: Mapping[str, Any], name: str) -> str:
@@ -121,5 +124,7 @@ def between(record: Record) -> Facts:
     """Whether training and evaluation name the same data set, and how the mix of classes differs."""
     if record.evaluated is None or "name" not in record.data:
         return []
-    same = "the same data set" if record.same_data else f"{record.evaluated}, another data set than {record.data['name']}"
+    same = (
+        "the same data set" if record.same_data else f"{record.evaluated}, another data set than {record.data['name']}"
+    )
     return [f"evaluated on {same}", *mix(record)]

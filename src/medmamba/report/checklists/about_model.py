@@ -25,13 +25,18 @@ def outcome(record: Record) -> Facts:
 def predictors(record: Record) -> Facts:
     """The pixels of one image."""
     shape = record.bundle.preprocessing
-    return [f"the pixels of one image, {shape.height} x {shape.width}, {shape.channels} channels; no other variable enters"]
+    return [
+        f"the pixels of one image, {shape.height} x {shape.width}, {shape.channels} channels; no other variable enters"
+    ]
 
 
 def frames(record: Record) -> Facts:
     """Which frame of a file, and which part of its range of values."""
     reading = record.bundle.preprocessing.reading
-    return [f"of a file with several frames: {reading.frame}", f"window of images with more than 8 bits: {reading.window}"]
+    return [
+        f"of a file with several frames: {reading.frame}",
+        f"window of images with more than 8 bits: {reading.window}",
+    ]
 
 
 def preprocessing(record: Record) -> Facts:
@@ -82,7 +87,9 @@ def training(record: Record) -> Facts:
     origin = record.origin
     facts = [f"recipe: {listed(record.recipe)}"] if record.recipe else []
     options = origin.get("config") or {}
-    known = {name: value for name, value in options.items() if name in ("accumulate", "deterministic", "devices", "nodes")}
+    known = {
+        name: value for name, value in options.items() if name in ("accumulate", "deterministic", "devices", "nodes")
+    }
     facts += [f"options: {listed(known)}"] if known else []
     if "epochs" in origin:
         ended, seconds = origin.get("ended", "unknown"), origin.get("seconds", "unknown")
@@ -98,7 +105,7 @@ def selection(record: Record) -> Facts:
     return [
         "the epoch with the highest validation AUC, of equal ones that with the lowest validation loss",
         f"epoch {record.origin['best_epoch']} of {record.origin.get('epochs', 'unknown')}",
-        f"validation AUC {short(found.get('auc'))}, loss {short(found.get('loss'))}, {found.get('n', 'unknown')} images; "
+        f"validation AUC {short(found.get('auc'))}, loss {short(found.get('loss'))}, {found.get('n', 'unknown')} images",
         "these figures chose the epoch and are optimistic",
     ]
 
@@ -138,7 +145,9 @@ def chosen(record: Record) -> Facts:
     facts += [f"threshold for: {fitted['point']}"] if fitted.get("point") else []
     if decisions.conformal is not None:
         whole = "each class" if decisions.conformal.by_class else "all classes together"
-        facts.append(f"prediction sets that miss the true class of {decisions.conformal.error:.4g} of images, for {whole}")
+        facts.append(
+            f"prediction sets that miss the true class of {decisions.conformal.error:.4g} of images, for {whole}"
+        )
     return facts + [str(note) for note in fitted.get("notes") or ()]
 
 
@@ -147,7 +156,9 @@ def poor_input(record: Record) -> Facts:
     share = record.bundle.decisions.scope
     if share is None:
         return []
-    return [f"pictures unlike the training images are told: farther from them than all but {share:.4g} of validation images"]
+    return [
+        f"pictures unlike the training images are told: farther from them than all but {share:.4g} of validation images"
+    ]
 
 
 def code(record: Record) -> Facts:

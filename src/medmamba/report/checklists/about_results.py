@@ -16,7 +16,13 @@ OVERALL = {
     "mcc": "Matthews' correlation",
     "quadratic_kappa": "quadratic kappa",
 }
-RATES = {"sensitivity": "sensitivity", "specificity": "specificity", "precision": "precision", "npv": "NPV", "auc": "AUC"}
+RATES = {
+    "sensitivity": "sensitivity",
+    "specificity": "specificity",
+    "precision": "precision",
+    "npv": "NPV",
+    "auc": "AUC",
+}
 SURENESS = {"ece": "ECE", "brier": "Brier score", "nll": "negative log-likelihood"}
 MISTAKES = 5  # kinds of mistakes that are told, the most frequent first
 
@@ -104,7 +110,8 @@ def failures(record: Record) -> Facts:
         return []
     if matrix is None:
         return [f"{row['name']}: missed {row['fn']} of {row['n']}, found wrongly {row['fp']}" for row in rows]
-    return _confusions([row["name"] for row in rows], matrix) + ["the rest stands in confusion_matrix.png and scores.csv"]
+    told = _confusions([row["name"] for row in rows], matrix)
+    return [*told, "all of them stand in confusion_matrix.png and scores.csv"]
 
 
 def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Facts:
@@ -114,7 +121,9 @@ def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> Facts:
         for told, count in enumerate(row)
         if true != told and count
     ]
-    return [words for _, words in sorted(wrong, key=lambda each: -each[0])[:MISTAKES]] or ["no image was decided wrongly"]
+    return [words for _, words in sorted(wrong, key=lambda each: -each[0])[:MISTAKES]] or [
+        "no image was decided wrongly"
+    ]
 
 
 def subgroups(record: Record) -> Facts:
@@ -129,7 +138,10 @@ def subgroups(record: Record) -> Facts:
 def subgroup_sizes(record: Record) -> Facts:
     """How many evaluated images each subgroup has."""
     columns = (record.metrics.get("subgroups") or {}).items()
-    return [f"evaluated, by {column}: " + ", ".join(f"{row['value']} {row['n']}" for row in rows) for column, rows in columns]
+    return [
+        f"evaluated, by {column}: " + ", ".join(f"{row['value']} {row['n']}" for row in rows)
+        for column, rows in columns
+    ]
 
 
 def robustness(record: Record) -> Facts:
@@ -148,7 +160,11 @@ def robustness(record: Record) -> Facts:
 
 def internal(record: Record) -> Facts:
     """The evaluation, if it was on the data set of the training."""
-    return [f"split {record.metrics['data'].get('split')} of {record.evaluated}", *overall(record)] if record.same_data else []
+    return (
+        [f"split {record.metrics['data'].get('split')} of {record.evaluated}", *overall(record)]
+        if record.same_data
+        else []
+    )
 
 
 def external(record: Record) -> Facts:
@@ -166,5 +182,7 @@ def cautions(record: Record) -> Facts:
     facts += [note for note in notes if note.removeprefix("the model was ") not in facts]
     split = (record.metrics.get("data") or {}).get("split")
     if record.same_data and split in ("train", "val", ALL):
-        facts.append(f"the evaluated split {split} took part in training or in the choice of the epoch: figures are optimistic")
+        facts.append(
+            f"the evaluated split {split} took part in training or in the choice of the epoch: figures are optimistic"
+        )
     return facts + ([f"{row.title}: {caution}" for caution in row.cautions] if row else [])

@@ -8,7 +8,12 @@ from medmamba.report.checklists import about_results as results
 from medmamba.report.checklists.items import Checklist, Item, together
 
 _INTRODUCTION = (
-    Item("1", "title: development or evaluation, population, outcome", model.technology, "the population; say so in the title"),
+    Item(
+        "1",
+        "title: development or evaluation, population, outcome",
+        model.technology,
+        "the population; say so in the title",
+    ),
     Item("2", "abstract, by the checklist for abstracts"),
     Item("3a", "medical context, and why this model"),
     Item("3b", "population, purpose in the course of care, and users"),
@@ -21,7 +26,12 @@ _METHODS = (
     Item("6a", "setting, number and place of centres"),
     Item("6b", "who was eligible"),
     Item("6c", "treatments"),
-    Item("7", "preparation and checks of the data", model.preprocessing, "checks of quality; whether groups were treated alike"),
+    Item(
+        "7",
+        "preparation and checks of the data",
+        model.preprocessing,
+        "checks of quality; whether groups were treated alike",
+    ),
     Item("8a", "the outcome", model.outcome, "how, when and why it was assessed, and whether alike in all groups"),
     Item("8b", "who assessed the outcome"),
     Item("8c", "blinding of the assessment of the outcome"),
@@ -45,7 +55,9 @@ _METHODS = (
     Item("13", "class imbalance", data.rare_classes, "why"),
     Item("14", "fairness"),
     Item("15", "output of the model, and how thresholds were chosen", model.output, "why this threshold"),
-    Item("16", "differences between training and evaluation data", data.between, "differences of setting and eligibility"),
+    Item(
+        "16", "differences between training and evaluation data", data.between, "differences of setting and eligibility"
+    ),
     Item("17", "ethical approval and consent"),
 )
 _OPENNESS = (
@@ -63,13 +75,19 @@ _RESULTS = (
     Item("20c", "evaluation data beside development data", data.mix, "characteristics of people in both"),
     Item("21", "participants and outcomes in each analysis", data.counts),
     Item("22", "the full model, for others to use", together(model.model, model.code), "restrictions of access or use"),
-    Item("23a", "performance with intervals, also of subgroups", together(results.overall, results.per_class, results.subgroups)),
+    Item(
+        "23a",
+        "performance with intervals, also of subgroups",
+        together(results.overall, results.per_class, results.subgroups),
+    ),
     Item("23b", "differences of performance between centres or countries"),
     Item("24", "results of updating the model", results.updated),
 )
 _DISCUSSION = (
     Item("25", "interpretation, fairness included"),
-    Item("26", "limitations", results.cautions, "those of sample, size, overfitting and missing data, and what they do"),
+    Item(
+        "26", "limitations", results.cautions, "those of sample, size, overfitting and missing data, and what they do"
+    ),
     Item("27a", "poor or missing input in use", model.poor_input, "what users should do then"),
     Item("27b", "what users must do and know"),
     Item("27c", "next steps"),
