@@ -38,8 +38,8 @@ def checklists(
         "",
         "Research software, not a medical device.",
         "",
-        "Answered from the record named here, which says what was done and not whether that is good; the rest is for the "
-        "people of the study to write. Items are not in the papers' words: a journal wants the official forms.",
+        "Answered from the record named here, which says what was done and not whether that is good; the rest is for "
+        "the people of the study to write. Items are not in the papers' words: a journal wants the official forms.",
         "",
         *(f"- {markdown_cell(line)}" for line in _about(record)),
     ]

@@ -105,7 +105,7 @@ def selection(record: Record) -> Facts:
     return [
         "the epoch with the highest validation AUC, of equal ones that with the lowest validation loss",
         f"epoch {record.origin['best_epoch']} of {record.origin.get('epochs', 'unknown')}",
-        f"validation AUC {short(found.get('auc'))}, loss {short(found.get('loss'))}, {found.get('n', 'unknown')} images",
+        f"validation AUC {short(found.get('auc'))}, loss {short(found.get('loss'))}, of {found.get('n', '-')} images",
         "these figures chose the epoch and are optimistic",
     ]
 
