@@ -42,7 +42,7 @@ CLAIM = Checklist(
             data.disjoint,
             "whether this holds for the test set",
         ),
-        Item("21", "intended size of the test set", data.test_size, "how the size was decided"),
+        Item("21", "size of the test set, and how it was determined", data.test_size, "how the size was decided"),
         Item("22", "the model in detail", together(model.model, model.output)),
         Item("23", "software", model.software),
         Item("24", "initial weights", model.start),
