@@ -49,11 +49,14 @@ def counts(record: Record) -> Facts:
 
 def _of_split(record: Record, split: str, classes: Mapping[str, int]) -> str:
     sizes = ", ".join(f"{name} {n}" for name, n in classes.items())
-    patients = (record.data.get("patients") or {}).get(split)
-    known = f"{patients} patients" if patients else "patients unknown"
+    patients = _patients((record.data.get("patients") or {}).get(split))
     if record.bundle.task is Task.MULTILABEL:
-        return f"{split}: images with each label: {sizes}; {known}"
-    return f"{split}: {sum(classes.values())} images ({sizes}); {known}"
+        return f"{split}: images {patients} with each label ({sizes})"
+    return f"{split}: {sum(classes.values())} images {patients} ({sizes})"
+
+
+def _patients(number: int | None) -> str:
+    return f"of {number} patients" if number else "of an unknown number of patients"
 
 
 def test_size(record: Record) -> Facts:
@@ -62,9 +65,7 @@ def test_size(record: Record) -> Facts:
     if "n" not in metrics:
         return []
     sizes = ", ".join(f"{row['name']} {row['n']}" for row in metrics.get("per_class") or ())
-    patients = metrics.get("patients")
-    known = f"{patients} patients" if patients else "patients unknown"
-    return [f"evaluated: {metrics['n']} images ({sizes}); {known}"]
+    return [f"evaluated: {metrics['n']} images {_patients(metrics.get('patients'))} ({sizes})"]
 
 
 def assigned(record: Record) -> Facts:

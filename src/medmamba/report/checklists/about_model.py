@@ -25,9 +25,8 @@ def outcome(record: Record) -> Facts:
 def predictors(record: Record) -> Facts:
     """The pixels of one image."""
     shape = record.bundle.preprocessing
-    return [
-        f"the pixels of one image, {shape.height} x {shape.width}, {shape.channels} channels; no other variable enters"
-    ]
+    colour = "grey" if shape.channels == 1 else "RGB"
+    return [f"the pixels of one image, {shape.height} x {shape.width}, {colour}; no other variable enters"]
 
 
 def frames(record: Record) -> Facts:

@@ -99,7 +99,8 @@ def updated(record: Record) -> Facts:
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, plain: bool) -> str:
     """`ECE 0.1 to 0.05, ...`; plain numbers, or figures with intervals."""
     write = short if plain else figure
-    return ", ".join(f"{name} {write(before.get(key))} to {write(after.get(key))}" for key, name in SURENESS.items())
+    known = {key: name for key, name in SURENESS.items() if key in before and key in after}
+    return ", ".join(f"{name} {write(before[key])} to {write(after[key])}" for key, name in known.items())
 
 
 def failures(record: Record) -> Facts:
@@ -130,8 +131,7 @@ def subgroups(record: Record) -> Facts:
     """The figures of each site, sex, or whatever column was asked for."""
     facts = []
     for column, rows in (record.metrics.get("subgroups") or {}).items():
-        known = (f"{row['value']} (n {row['n']}): {', '.join(_named(row, OVERALL))}" for row in rows)
-        facts.append(f"by {column}: " + "; ".join(known))
+        facts += [f"{column} {row['value']} (n {row['n']}): {', '.join(_named(row, OVERALL))}" for row in rows]
     return facts
 
 

@@ -80,7 +80,12 @@ _RESULTS = (
         "performance with intervals, also of subgroups",
         together(results.overall, results.per_class, results.subgroups),
     ),
-    Item("23b", "differences of performance between centres or countries"),
+    Item(
+        "23b",
+        "differences of performance between centres or countries",
+        results.subgroups,
+        "which of these are centres",
+    ),
     Item("24", "results of updating the model", results.updated),
 )
 _DISCUSSION = (
