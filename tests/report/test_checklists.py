@@ -302,3 +302,13 @@ def test_the_card_tells_what_calibrate_chose_and_how_each_class_fared():
     assert "medmamba calibrate was not run" in plain
     assert "threshold" not in plain
     assert "| a | unknown | unknown | unknown |" in plain
+
+
+def test_the_most_frequent_mistakes_come_first():
+    bundle = Bundle("resnet18", Task.MULTICLASS, ("a", "b", "c"), Preprocessing(8, 8))
+    rows = [{"name": name, "n": 10} for name in bundle.classes]
+    metrics = {"n": 30, "per_class": rows, "confusion_matrix": [[8, 2, 0], [0, 10, 0], [5, 1, 4]]}
+    told = answers(checklists(bundle, metrics))["CLAIM 2024", "39"]
+    assert told.startswith("c taken for a: 5 of 10; a taken for b: 2 of 10; c taken for b: 1 of 10; all of them")
+    right = metrics | {"confusion_matrix": [[10, 0, 0], [0, 10, 0], [0, 0, 10]]}
+    assert answers(checklists(bundle, right))["CLAIM 2024", "39"].startswith("no image was decided wrongly")
