@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from medmamba.tasks import Task
+from medmamba.text import markdown_cell
+
 if TYPE_CHECKING:
     from medmamba.bundle import Bundle
 
 UNKNOWN = "unknown"
+_OF_CLASSES = (
+    "classes",
+    "training images",
+    "validation images",
+    "validation sensitivity",
+)  # the card's table of classes
 
 
 def facts(bundle: Bundle) -> dict[str, str]:
@@ -40,6 +49,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "validation AUC": _figure(validation.get("auc")),
         "validation loss": _figure(validation.get("loss")),
         "validation sensitivity": _sensitivities(validation.get("per_class") or ()),
+        **_decisions(bundle),
         "recipe": str((origin.get("recipe") or {}).get("name", UNKNOWN)),
         "start": str(origin.get("start", UNKNOWN)),
         "seed": str(origin.get("seed", UNKNOWN)),
@@ -48,6 +58,29 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "date": str(origin.get("date", UNKNOWN)),
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN,
     }
+
+
+def _decisions(bundle: Bundle) -> dict[str, str]:
+    """How probabilities become answers, and on which images that was chosen."""
+    decisions, fitted = bundle.decisions, bundle.decisions.fitted
+    rows = {"threshold": _thresholds(bundle)} if bundle.task in (Task.BINARY, Task.MULTILABEL) else {}
+    if fitted.get("point") and rows:
+        rows["threshold"] += f", for {fitted['point']}"
+    if decisions.temperature != 1:
+        rows["temperature"] = f"{decisions.temperature:.4g}"
+    if decisions.conformal is not None:
+        held = "each class" if decisions.conformal.by_class else "all classes together"
+        rows["prediction sets"] = f"may miss {decisions.conformal.error:.4g} of images, for {held}"
+    if decisions.scope is not None:
+        rows["scope"] = f"calls {decisions.scope:.4g} of the validation images unlike the training images"
+    where = f"{fitted.get('n')} images of the split {fitted.get('split')} of {fitted.get('data')}, {fitted.get('date')}"
+    return rows | {"calibrated on": where if fitted else "no images: medmamba calibrate was not run"}
+
+
+def _thresholds(bundle: Bundle) -> str:
+    if isinstance(bundle.threshold, tuple):
+        return ", ".join(f"{name} {value:.4g}" for name, value in zip(bundle.classes, bundle.threshold, strict=True))
+    return f"{bundle.threshold:.4g}"
 
 
 def _figure(value: float | None) -> str:
@@ -63,10 +96,10 @@ def _sensitivities(rows: Sequence[Mapping[str, Any]]) -> str:
 def card(bundle: Bundle) -> str:
     """A short model card in Markdown."""
     known = facts(bundle)
-    rows = "\n".join(f"| {name} | {_cell(value)} |" for name, value in known.items())
+    rows = "\n".join(f"| {name} | {markdown_cell(value)} |" for name, value in known.items() if name not in _OF_CLASSES)
     allowed = known.get("trained in spite of")
-    warning = f"**Trained in spite of: {_cell(allowed)}.**\n\n" if allowed else ""
-    return f"""# {_cell(bundle.model)}: {_cell(", ".join(bundle.classes))}
+    warning = f"**Trained in spite of: {markdown_cell(allowed)}.**\n\n" if allowed else ""
+    return f"""# {markdown_cell(bundle.model)}: {markdown_cell(", ".join(bundle.classes))}
 
 Research software, not a medical device.
 
@@ -74,14 +107,25 @@ Research software, not a medical device.
 | --- | --- |
 {rows}
 
+| class | training images | validation images | validation sensitivity |
+| --- | --- | --- | --- |
+{_class_rows(bundle)}
+
 The validation figures chose the epoch and are optimistic; `metrics.json` of an evaluation on the test split is what to
 quote. The model has seen images like those named above and no others: another scanner, hospital, population or
 disease may give other results. It answers one of its classes for any picture, also for one that shows none of them.
 """
 
 
-def _cell(text: str) -> str:
-    """Text that neither breaks a Markdown table nor becomes markup."""
-    for mark in "\\|<>[]`*":
-        text = text.replace(mark, "\\" + mark)
-    return " ".join(text.split())
+def _class_rows(bundle: Bundle) -> str:
+    """The table of classes, in the order of the model's outputs."""
+    origin = bundle.provenance
+    counts = (origin.get("data") or {}).get("counts") or {}
+    per_class = {row["name"]: row for row in (origin.get("validation") or {}).get("per_class") or ()}
+    rows = []
+    for name in bundle.classes:
+        numbers = [str((counts.get(split) or {}).get(name, UNKNOWN)) for split in ("train", "val")]
+        value = per_class.get(name, {}).get("sensitivity", UNKNOWN)
+        told = "-" if value is None else value if value == UNKNOWN else f"{value:.2f}"
+        rows.append(f"| {' | '.join(map(markdown_cell, (name, *numbers, told)))} |")
+    return "\n".join(rows)

@@ -35,3 +35,10 @@ def spreadsheet_cell(text: str) -> str:
     Numbers stay as they are, so `-1` does too. Source: OWASP, "CSV Injection".
     """
     return f"'{text}" if text[:1] in _FORMULA and not _NUMBER.fullmatch(text) else text
+
+
+def markdown_cell(text: str) -> str:
+    """The text on one line, with what would break a Markdown table or become markup escaped."""
+    for mark in "\\|<>[]`*":
+        text = text.replace(mark, "\\" + mark)
+    return " ".join(text.split())

@@ -33,13 +33,17 @@ def class_counts(images: ImageSet, data: Dataset | Bundle) -> dict[str, int]:
 
 
 def describe_data(data: Dataset, splits: Mapping[str, ImageSet], seed: int) -> dict[str, Any]:
-    """Name, fingerprint, splits and counts of the data of a run, and the faults that were allowed."""
+    """Name, fingerprint, splits and counts of the data of a run, and the faults that were allowed.
+
+    `patients` has the number of them in each split, None where they are unknown.
+    """
     made = ", ".join(data.made_splits)
     return {
         "name": data.name,
         "fingerprint": data.fingerprint(),
         "splits": f"{made} made here, seed {seed}" if made else "given",
         "counts": {name: class_counts(images, data) for name, images in splits.items()},
+        "patients": {name: None if each.groups is None else len(set(each.groups)) for name, each in splits.items()},
         "notes": list(data.notes),
         "allowed": list(data.allowed),
     }

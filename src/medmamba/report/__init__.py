@@ -1,0 +1,1 @@
+"""What was found out about a model, for people to read."""
