@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "medmamba"
 LAYERS = [
     ("__main__",),
     ("cli",),
-    ("demo", "info", "importing", "benchmark", "export"),
+    ("demo", "info", "importing", "benchmark", "export", "report"),
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device",),
@@ -19,7 +19,7 @@ LAYERS = [
     ("card",),
     ("check",),
     ("models", "data", "metrics"),
-    ("network", "drawing"),
+    ("network", "drawing", "page"),
     ("tasks", "ops", "errors", "text", "writing", "decisions"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
