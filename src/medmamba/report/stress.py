@@ -73,7 +73,7 @@ def section(stress: dict[str, Any]) -> str:
 
 
 def _row(name: str, severity: str, figures: dict[str, Any]) -> list[str]:
-    return [f"<td>{text(name)}</td>", f"<td>{severity}</td>", *figure_cells(figures[key] for key in SHOWN)]
+    return [f"<td>{text(name)}</td>", f"<td class=number>{severity}</td>", *figure_cells(figures[key] for key in SHOWN)]
 
 
 def _panel(name: str, stress: dict[str, Any]) -> str:
