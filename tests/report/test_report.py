@@ -123,7 +123,7 @@ def test_every_figure_in_a_table_is_one_of_the_json_file(tmp_path, task, classes
     assert len(cells) > 30
     for cell in cells:
         plain = re.sub(r"<small>\d+%</small>", "", cell)  # a share of a row of the matrix
-        for figure in re.findall(r"[\d.,]*\d", re.sub(r"<[^>]*>", " ", plain)):
+        for figure in re.findall(r"-?[\d.,]*\d", re.sub(r"<[^>]*>", " ", plain)):
             assert figure in known, cell
 
 
