@@ -64,7 +64,7 @@ def section(stress: dict[str, Any]) -> str:
     rest = rows[1 + WORST :]
     more = f"<details><summary>The other {len(rest)} cells</summary>{table(head, rest)}</details>" if rest else ""
     notes = "".join(f"<li>{text(note)}</li>" for note in stress.get("notes", ()))
-    of = f"{stress['n']} of {stress['data']['images']} images; worst cells first. {stress.get('intervals', '')}."
+    of = f"{stress['n']} of {stress['data']['images']} images; worst cells first; {stress.get('intervals', '')}."
     return (
         f'<p class="advice">{text(of)} Severity 0 is the clean images; bands are 95 % intervals.</p>'
         f'{legend(keys)}<div class="panels">{panels}</div>'

@@ -164,7 +164,7 @@ def sets(found: dict[str, Any]) -> str:
     if found["expected"]:
         low, high = found["expected"]
         rows.insert(1, ["<td>within which calibrations differ</td>", *_numbers([f"{low:.3f} to {high:.3f}"])])
-    sizes = ", ".join(f"{n:,} of {size}" for size, n in enumerate(found["sizes"]) if n)
+    sizes = ", ".join(f"{n:,} of size {size}" for size, n in enumerate(found["sizes"]) if n)
     mean = "" if found["mean_size"] is None else f"; mean {found['mean_size']:.3f}"
     return table(("prediction sets", ""), rows, "narrow") + f"<p class=advice>Sizes of the sets: {sizes}{mean}.</p>"
 

@@ -75,12 +75,12 @@ def _calibrated(report: dict[str, Any]) -> str:
         return ""
     if ece["value"] <= chance:
         return (
-            f"Its probabilities may be taken at their word: the calibration error, {ece['value']:.3f}, is no larger "
-            f"than chance alone makes it (up to {chance:.3f})."
+            f"Its probabilities show no fault here: the calibration error, {ece['value']:.3f}, is no larger than "
+            f"chance alone makes it (up to {chance:.3f})."
         )
     return (
-        f"Its probabilities are not to be taken at their word: the calibration error, {ece['value']:.3f}, is larger "
-        f"than chance alone makes it (up to {chance:.3f})."
+        f"Its probabilities are off: the calibration error, {ece['value']:.3f}, is larger than chance alone makes it "
+        f"(up to {chance:.3f})."
     )
 
 
@@ -124,8 +124,8 @@ def _worst(stress: dict[str, Any] | None) -> str:
         return ""
     cell, clean = stress["cells"][0], stress["clean"]
     return (
-        f"Of the corruptions, {cell['corruption'].replace('_', ' ')} at severity {cell['severity']} is the worst: the "
-        f"balanced error rises from {in_words(clean['balanced_error'])} to {in_words(cell['balanced_error'])}."
+        f"Of the corruptions, {cell['corruption'].replace('_', ' ')} at severity {cell['severity']} is the worst: on "
+        f"{_number(stress['n'], 'image')} the balanced error rises from {in_words(clean['balanced_error'])} to {in_words(cell['balanced_error'])}."
     )
 
 
