@@ -30,7 +30,8 @@ table.narrow { width: auto; } table.narrow td, table.narrow th { padding-right: 
 .scroll { margin-top: .7rem; } section > .scroll:first-of-type { margin-top: 0; }
 table.matrix td { padding: .3rem .6rem; } table.matrix { width: auto; }
 table.matrix th { vertical-align: bottom; padding: .3rem .6rem; } th { font-weight: 600; }
-table.facts th { white-space: nowrap; width: 1%; padding-right: 1.5rem; vertical-align: top; opacity: .75; font-weight: 500; }
+table.facts th { white-space: nowrap; width: 1%; padding-right: 1.5rem; vertical-align: top; opacity: .75;
+  font-weight: 500; }
 table.facts td { overflow-wrap: anywhere; }
 svg { width: 100%; height: auto; display: block; font: 11px system-ui, sans-serif; } svg text { fill: currentColor; }
 svg path { fill: none; } svg .grid { stroke: var(--line); stroke-width: .6; }

@@ -10,6 +10,7 @@ from medmamba.tasks import Task
 
 FEW = 30  # images of a class, below which its figures say little
 NAMED = 6  # classes that the paragraph names
+SAID = "The model's accuracy, "  # how a note begins that tells what the paragraph tells already
 
 
 def verdict(bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | None) -> list[str]:
@@ -22,8 +23,8 @@ def verdict(bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | Non
     """
     sentences = [_question(bundle), _measured(report), _worth(report), _calibrated(report)]
     sentences += [_sets(report), _scope(report), _worst(stress)]
-    if report["notes"]:
-        sentences.append(f"Warning: {_sentence(report['notes'][0])}")
+    if warnings := [note for note in report["notes"] if not note.startswith(SAID)]:
+        sentences.append(f"Warning: {_sentence(warnings[0])}")
     return [sentence for sentence in sentences if sentence]
 
 
@@ -125,7 +126,8 @@ def _worst(stress: dict[str, Any] | None) -> str:
     cell, clean = stress["cells"][0], stress["clean"]
     return (
         f"Of the corruptions, {cell['corruption'].replace('_', ' ')} at severity {cell['severity']} is the worst: on "
-        f"{_number(stress['n'], 'image')} the balanced error rises from {in_words(clean['balanced_error'])} to {in_words(cell['balanced_error'])}."
+        f"{_number(stress['n'], 'image')} the balanced error rises from {in_words(clean['balanced_error'])} to "
+        f"{in_words(cell['balanced_error'])}."
     )
 
 
