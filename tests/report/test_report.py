@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from medmamba.bundle import Bundle
+from medmamba.cli.verbs.report import Report
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
@@ -301,3 +302,19 @@ def test_subgroups_stand_in_a_table_of_their_own(tmp_path):
     part = html.split("<h2>Subgroups</h2>")[1].split("<h2>")[0]
     assert "north &lt;1&gt;" in part
     assert part.count("<td class=number>30</td>") == 2
+
+
+def test_the_command_finds_what_robustness_wrote_and_says_where_the_page_is(tmp_path, monkeypatch, capsys):
+    classifier, data = case()
+    report, _ = written(tmp_path, classifier, data)
+    monkeypatch.setattr("medmamba.predictor.load", lambda path, device: classifier)
+    monkeypatch.setattr("sys.argv", ["medmamba", "report", "RUN", "<DATA>"])
+    assert Report(tmp_path, data, resamples=20).run() == 0
+    html = (tmp_path / "report-test" / "report.html").read_text()
+    assert "<h2>Robustness</h2>" not in html
+    assert "medmamba report RUN &lt;DATA&gt;" in html
+    assert capsys.readouterr().out.rstrip().endswith(str(tmp_path / "report-test" / "report.html"))
+    (tmp_path / "robustness-test").mkdir()
+    (tmp_path / "robustness-test" / "robustness.json").write_text(json.dumps(sweep(report)))
+    assert Report(tmp_path, data, resamples=20).run() == 0
+    assert "<h2>Robustness</h2>" in (tmp_path / "report-test" / "report.html").read_text()

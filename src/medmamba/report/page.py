@@ -46,7 +46,7 @@ svg.key { display: inline-block; width: 26px; height: 8px; flex: none; }
 .panels { grid-template-columns: repeat(auto-fill, minmax(min(100%, 190px), 1fr)); }
 .plots figure, .panels figure { width: auto; max-width: none; min-width: 0; } .panels figcaption { text-align: center; }
 .plots h3 { margin-top: 0; }
-figure.case { max-width: none; min-width: 9.5rem; } figure.case div { display: flex; gap: .25rem; }
+figure.case { max-width: none; min-width: 9.5rem; } figure.case div { display: flex; flex-wrap: wrap; gap: .25rem; }
 figure.case img { height: 120px; max-width: 12rem; } figure.case figcaption { font-size: .78rem; }
 @media print { :root { color-scheme: light; } section { border: 0; padding: 0; }
   td, svg path { print-color-adjust: exact; } table { font-size: 8pt; } small { font-size: 7pt; } }

@@ -50,9 +50,8 @@ class Report:
         from medmamba.report import write_report
 
         classifier = load(self.model, device=self.device)
-        robustness = self.robustness or self._beside("robustness")
-        if self.robustness is None and not (robustness / "robustness.json").is_file():
-            robustness = None
+        beside = self._beside("robustness")
+        robustness = self.robustness or (beside if (beside / "robustness.json").is_file() else None)
         out = self.out or self._beside("report")
         with progress_bar("evaluating") as progress:
             report = write_report(
