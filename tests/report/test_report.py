@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -318,3 +319,20 @@ def test_the_command_finds_what_robustness_wrote_and_says_where_the_page_is(tmp_
     (tmp_path / "robustness-test" / "robustness.json").write_text(json.dumps(sweep(report)))
     assert Report(tmp_path, data, resamples=20).run() == 0
     assert "<h2>Robustness</h2>" in (tmp_path / "report-test" / "report.html").read_text()
+
+
+def test_without_grad_cam_the_page_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pytorch_grad_cam", None)
+    classifier, data = case(n=6)
+    classifier.model = classifier.bundle.build_model().eval()
+    _, html = written(tmp_path, classifier, data)
+    assert "Heat maps are left out: heat maps need grad-cam: pip install &#x27;medmamba[explain]&#x27;" in html
+
+
+def test_many_classes_have_grey_curves_and_their_matrix_behind_a_click(tmp_path):
+    _, html = written(tmp_path, *case(Task.MULTICLASS, [f"class {k}" for k in range(30)], n=250), resamples=5)
+    curves = html.split("<h2>ROC and precision-recall curves</h2>")[1].split("<h2>")[0]
+    assert "var(--c" not in curves
+    assert curves.count("var(--grey)") > 30
+    assert "<summary>30 x 30 cells</summary>" in html
+    assert len(html) < 2_000_000
