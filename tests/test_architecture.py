@@ -19,7 +19,7 @@ LAYERS = [
     ("card",),
     ("check",),
     ("models", "data", "metrics"),
-    ("network", "drawing"),
+    ("network", "drawing", "page"),
     ("tasks", "ops", "errors", "text", "writing", "decisions"),
 ]
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}

@@ -69,13 +69,8 @@ def test_evaluate_prints_figures_with_intervals_and_writes_the_rest(run, capsys)
     assert " to " in out
     assert "malignant" in out
     folder = run / "evaluation-test"
-    assert {path.name for path in folder.iterdir()} == {
-        "metrics.json",
-        "scores.csv",
-        "confusion_matrix.png",
-        "reliability.png",
-        "roc.png",
-    }
+    written = {"metrics.json", "curves.json", "scores.csv", "confusion_matrix.png", "roc.png", "reliability.png"}
+    assert {path.name for path in folder.iterdir()} == written
     assert main(["evaluate", str(run), "phantoms:60", "--split", "val", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["data"]["split"] == "val"
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from medmamba.models import create_model as create_model
     from medmamba.models import load_published as load_published
     from medmamba.predictor import load as load
+    from medmamba.report import write_report as write_report
     from medmamba.training import fit as fit
 
 __version__ = "0.1.0"
@@ -32,6 +33,7 @@ _HOMES = {
     "load": "medmamba.predictor",
     "load_published": "medmamba.models",
     "open_data": "medmamba.data",
+    "write_report": "medmamba.report",
 }
 __all__ = ["__version__", "ops", *_HOMES]
 

@@ -22,7 +22,7 @@ from medmamba.metrics import summarise
 from medmamba.predictor.network import NetworkClassifier
 from medmamba.tasks import Task
 
-FILES = ["confusion_matrix.png", "metrics.json", "reliability.png", "roc.png", "scores.csv"]
+FILES = ["confusion_matrix.png", "curves.json", "metrics.json", "reliability.png", "roc.png", "scores.csv"]
 
 
 @dataclass

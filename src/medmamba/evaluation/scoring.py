@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import logging
 import os
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +21,7 @@ from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
 from medmamba.evaluation import plots, trust
 from medmamba.evaluation.subgroups import check_columns, divide
-from medmamba.metrics import summarise
+from medmamba.metrics import class_curves, summarise
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite
 from medmamba.tasks import Task, decide
@@ -52,8 +54,9 @@ def evaluate(
         classifier: A trained model, from `medmamba.load`.
         data: What to evaluate on, opened with the classifier's classes; or what `open_data` takes.
         split: Name of the split; `all` takes every image.
-        out: Folder for `metrics.json`, `scores.csv` (a row an image), `confusion_matrix.png`, `roc.png` and
-            `reliability.png`; made if needed. Files of these names in it are replaced, each whole.
+        out: Folder for `metrics.json`, `curves.json` (the points of the ROC and precision-recall curves, as
+            `medmamba.metrics.class_curves` gives them), `scores.csv` (a row an image), `confusion_matrix.png`,
+            `roc.png` and `reliability.png`; made if needed. Files of these names in it are replaced, each whole.
         group_column: The patient column of a table, as in training.
         label_columns: The label columns of a table, as in training.
         allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`; the report says so.
@@ -75,12 +78,70 @@ def evaluate(
             model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
             Nothing is written then.
     """
+    out = folder_for(out)
+    found = measure(
+        classifier,
+        data,
+        split,
+        group_column=group_column,
+        label_columns=label_columns,
+        allow=allow,
+        by=by,
+        batch_size=batch_size,
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
+    write(found, out)
+    return found.report
+
+
+def folder_for(out: str | os.PathLike[str]) -> Path:
+    """The folder that will be written to, before anything is computed; InputError where it is a file."""
+    out = Path(out)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file; name a folder to write to")
+    return out
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found, and what it was found on.
+
+    Attributes:
+        bundle: Of the classifier.
+        images: The split.
+        scores: Probabilities, (n, classes).
+        report: What `metrics.json` will hold.
+        curves: What `curves.json` will hold.
+    """
+
+    bundle: Bundle
+    images: ImageSet
+    scores: np.ndarray
+    report: dict[str, Any]
+    curves: dict[str, Any]
+
+
+def measure(
+    classifier: Classifier,
+    data: Dataset | str | os.PathLike[str],
+    split: str,
+    *,
+    group_column: str | None,
+    label_columns: Sequence[str],
+    allow: Collection[str],
+    by: Sequence[str],
+    batch_size: int,
+    resamples: int,
+    seed: int,
+    progress: Callable[[int, int], None] | None,
+) -> Evaluation:
+    """What `evaluate` finds, with nothing written; arguments and errors are its own."""
     require_matplotlib("train")
     if resamples < 0:
         raise InputError(f"{resamples} resamples is no number of draws; give 2000, or 0 for none")
-    bundle, out = classifier.bundle, Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to")
+    bundle = classifier.bundle
     opened = open_split(data, split, [bundle], group_column=group_column, label_columns=label_columns, allow=allow)
     images = opened.images
     divided = check_columns(images, by, opened.name)
@@ -106,13 +167,26 @@ def evaluate(
         "made": about_run(classifier, batch_size),
         "notes": [*in_spite(bundle, opened.allowed), *summary["notes"]],
     }
+    points = class_curves(scores, images.targets, bundle.classes, groups=images.groups, **how)
+    return Evaluation(bundle, images, scores, report, points)
+
+
+def write(found: Evaluation, out: Path, pages: Mapping[str, str] | None = None) -> None:
+    """Write the files of an evaluation into a folder, made if needed, and pages by their names with them."""
+    report, scores, targets = found.report, found.scores, found.images.targets
+    pictures = {
+        "confusion_matrix.png": plots.confusion_matrix(report),
+        "roc.png": plots.roc(report, scores, targets),
+        "reliability.png": plots.reliability(report["calibration"]),
+    }
     out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "scores.csv", scores_table(bundle, images, scores).encode())
-    write_atomically(out / "confusion_matrix.png", plots.confusion_matrix(summary))
-    write_atomically(out / "roc.png", plots.roc(summary, scores, images.targets))
-    write_atomically(out / "reliability.png", plots.reliability(calibration))
+    write_atomically(out / "scores.csv", scores_table(found.bundle, found.images, scores).encode())
+    write_atomically(out / "curves.json", json.dumps(found.curves, ensure_ascii=False, allow_nan=False).encode())
+    for name, content in pictures.items():
+        write_atomically(out / name, content)
+    for name, text in (pages or {}).items():
+        write_atomically(out / name, text.encode())
     write_json(out / "metrics.json", report)  # last: where it stands, the rest stands too
-    return report
 
 
 def scores_table(bundle: Bundle, images: ImageSet, scores: np.ndarray) -> str:

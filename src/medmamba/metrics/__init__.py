@@ -26,6 +26,7 @@ from medmamba.metrics.conformal import (
     quantile,
     true_class_scores,
 )
+from medmamba.metrics.curves import class_curves
 from medmamba.metrics.delong import auc_interval
 from medmamba.metrics.intervals import bootstrap, wilson
 from medmamba.metrics.operating import threshold_for_sensitivity, threshold_for_specificity, youden_threshold
@@ -44,6 +45,7 @@ __all__ = [
     "balanced_accuracy",
     "bootstrap",
     "brier",
+    "class_curves",
     "class_quantiles",
     "compare_runs",
     "compare_scores",

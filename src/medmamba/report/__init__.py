@@ -1,1 +1,5 @@
-"""What was found out about a model, for people to read."""
+"""A trained model on one page, for a colleague or a reviewer: what it is worth, where it errs, what stays open."""
+
+from medmamba.report.run import write_report
+
+__all__ = ["write_report"]

@@ -11,6 +11,7 @@ from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.embed import Embed
 from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
+from medmamba.cli.verbs.report import Report
 from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
 
@@ -26,6 +27,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "explain": Explain,
     "embed": Embed,
     "robustness": Robustness,
+    "report": Report,
     "split": Split,
     "export": Export,
     "import": Import,
