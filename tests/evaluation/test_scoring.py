@@ -15,6 +15,7 @@ from medmamba.bundle import Bundle
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.decisions import Decisions
 from medmamba.errors import InputError
 from medmamba.evaluation import evaluate
 from medmamba.evaluation.scoring import scores_table
@@ -278,3 +279,10 @@ def test_f052_a_model_that_gives_one_answer_is_said_to(tmp_path):
     notes = evaluate(classifier, data, out=tmp_path, resamples=0)["notes"]
     assert any(note.startswith("The model never answered 'malignant' (") for note in notes)
     assert any(note.startswith("100% of the answers are 'benign', which ") for note in notes)
+
+
+def test_a_scope_that_cannot_be_checked_is_not_reported(tmp_path):
+    """As in an exported file, which knows that the model has a scope and has no features to tell by."""
+    classifier, data, _ = case()
+    bundle = replace(classifier.bundle, decisions=Decisions(scope=0.05))
+    assert evaluate(replace(classifier, bundle=bundle), data, out=tmp_path, resamples=0)["scope"] is None

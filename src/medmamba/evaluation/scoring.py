@@ -161,7 +161,7 @@ def measure(
         "subgroups": divide(divided, of_rows),
         "calibration": calibration,
         "prediction_sets": trust.sets(bundle, scores, images.targets),
-        "scope": trust.scope(bundle, strange),
+        "scope": None if classifier.kind is None else trust.scope(bundle, strange),  # an exported file cannot tell
         "data": {"name": opened.name, "split": split, "notes": list(opened.notes)},
         "model": _about_model(classifier),
         "made": about_run(classifier, batch_size),

@@ -68,7 +68,12 @@ def load(path: str | os.PathLike[str], *, device: str = "auto") -> OnnxClassifie
         entries = json.loads(about)
         if entries["format"] != FORMAT:
             raise InputError(f"it has format {entries['format']}, this version reads {FORMAT}; update medmamba")
-        return OnnxClassifier(Bundle.from_dict(entries["bundle"]), session, entries["complexity"])
+        bundle = Bundle.from_dict(entries["bundle"])
+        if bundle.decisions.scope is not None:
+            logger.warning(
+                "%s does not tell pictures that are unlike its training images; the model's folder does", path
+            )
+        return OnnxClassifier(bundle, session, entries["complexity"])
     except (ValueError, TypeError, KeyError, AttributeError) as reason:
         raise InputError(f"{path} cannot be used ({one_line(reason)}); export it again") from None
 
