@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -100,52 +100,30 @@ def compare_runs(
     """
     for scores in (*runs_a, *runs_b):
         check(task, scores, targets, classes, groups)
-    sides = [[scores.astype(np.float64) for scores in runs] for runs in (runs_a, runs_b)]
-    decisions = [
-        [decide(task, scores, threshold=each, positive=positive) for scores, each in zip(runs, thresholds, strict=True)]
-        for runs, thresholds in zip(sides, (thresholds_a, thresholds_b), strict=True)
+    sides = [
+        _Runs.of(task, runs, thresholds, targets, positive)
+        for runs, thresholds in ((runs_a, thresholds_a), (runs_b, thresholds_b))
     ]
-    truth = as_table(targets, len(classes))
-
-    def of_run(scores: np.ndarray, decided: np.ndarray, weights: np.ndarray | None) -> dict[str, np.ndarray]:
-        table = as_table(decided, len(classes))
-        found = figures(task, scores, table, truth, positive=positive, weights=weights)
-        found = {name: found[name] for name in _names(task)}
-        return found | {
-            name: np.asarray(figure(task, scores, targets, weights))[..., None]
-            for name, figure in PROBABILITIES.items()
-        }
-
-    def of_side(side: int, weights: np.ndarray | None = None, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Means over runs; `draws` (resamples, runs) says how often each is drawn."""
-        runs = [of_run(*each, weights) for each in zip(sides[side], decisions[side], strict=True)]
-        shares = np.full((1, len(runs)), 1 / len(runs)) if draws is None else draws / len(runs)
-        return {
-            name: sum(share[:, None] * run[name] for share, run in zip(shares.T, runs, strict=True)) for name in runs[0]
-        }
-
     generator = np.random.default_rng((seed, len(runs_a), len(runs_b)))
 
     def statistic(_a: np.ndarray, _b: np.ndarray, _targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        drawn = [_drawn(generator, len(weights), len(runs)) for runs in sides]
-        a, b = (of_side(side, weights, drawn[side]) for side in (0, 1))
+        a, b = (side.figures(weights, _drawn(generator, len(weights), len(side.scores))) for side in sides)
         return np.concatenate([b[name] - a[name] for name in a], axis=-1)
 
-    a, b = of_side(0), of_side(1)
+    a, b = (side.figures() for side in sides)
+    first, second = (side.scores[0] for side in sides)
     rest = iter(
-        paired_bootstrap(
-            statistic, sides[0][0], sides[1][0], targets, groups=groups, resamples=resamples, seed=seed, level=LEVEL
-        )
+        paired_bootstrap(statistic, first, second, targets, groups=groups, resamples=resamples, seed=seed, level=LEVEL)
     )
     found = {name: [next(rest) for _ in several[0]] for name, several in a.items()}
     if not repeat(groups) and len(runs_a) == len(runs_b) == 1:
-        models, decided = [side[0] for side in sides], [side[0] for side in decisions]
-        found |= _tests(task, models, decided, targets, positive)
+        found |= _tests(task, (first, second), [side.decisions[0] for side in sides], targets, positive)
     rows = {
         name: [asdict(difference) | _values(a[name][0, k], b[name][0, k]) for k, difference in enumerate(several)]
         for name, several in found.items()
     }
     words = _definitions(task, classes[positive] if task is Task.BINARY else "", thresholds_a[0])
+    counts = as_table(targets, len(classes)).sum(axis=0)
     return {
         "task": str(task),
         "n": len(targets),
@@ -158,7 +136,7 @@ def compare_runs(
             if not name.startswith("each ")
         },
         "per_class": [
-            {"name": name, "n": int(truth[:, k].sum()), "sensitivity": rows["each sensitivity"][k]}
+            {"name": name, "n": int(counts[k]), "sensitivity": rows["each sensitivity"][k]}
             for k, name in enumerate(classes)
         ],
         "level": LEVEL,
@@ -166,6 +144,45 @@ def compare_runs(
         "seed": seed,
         "notes": _notes(len(targets), groups, max(len(runs_a), len(runs_b))),
     }
+
+
+@dataclass(frozen=True, eq=False)
+class _Runs:
+    """The runs of one model, ready to be counted with any weights."""
+
+    task: Task
+    targets: np.ndarray
+    positive: int
+    scores: list[np.ndarray]
+    decisions: list[np.ndarray]
+
+    @classmethod
+    def of(
+        cls, task: Task, runs: Sequence[np.ndarray], thresholds: Sequence[Threshold], targets: np.ndarray, positive: int
+    ) -> _Runs:
+        scores = [each.astype(np.float64) for each in runs]
+        decisions = [
+            decide(task, each, threshold=threshold, positive=positive)
+            for each, threshold in zip(scores, thresholds, strict=True)
+        ]
+        return cls(task, targets, positive, scores, decisions)
+
+    def figures(self, weights: np.ndarray | None = None, draws: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Means over runs by name, (resamples or 1, figures); `draws` (resamples, runs): how often each is drawn."""
+        runs = [self._of_run(*each, weights) for each in zip(self.scores, self.decisions, strict=True)]
+        shares = np.full((1, len(runs)), 1 / len(runs)) if draws is None else draws / len(runs)
+        return {
+            name: sum(share[:, None] * run[name] for share, run in zip(shares.T, runs, strict=True)) for name in runs[0]
+        }
+
+    def _of_run(self, scores: np.ndarray, decisions: np.ndarray, weights: np.ndarray | None) -> dict[str, np.ndarray]:
+        decided, truth = (as_table(each, scores.shape[1]) for each in (decisions, self.targets))
+        found = figures(self.task, scores, decided, truth, positive=self.positive, weights=weights)
+        found = {name: found[name] for name in _names(self.task)}
+        return found | {
+            name: np.asarray(figure(self.task, scores, self.targets, weights))[..., None]
+            for name, figure in PROBABILITIES.items()
+        }
 
 
 def _drawn(generator: np.random.Generator, rows: int, runs: int) -> np.ndarray:
