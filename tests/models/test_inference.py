@@ -1,11 +1,15 @@
 """A network made ready for inference: the same function, fewer operations and copies, and only where that is exact."""
 
+import copy
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
 
 from medmamba.network import build, for_inference
 from medmamba.network.inference import fold_batch_norms
+from medmamba.network.packed import FOLLOWING, PackedConv2d, can_pack
 
 
 @pytest.fixture
@@ -63,3 +67,53 @@ def test_no_weight_is_copied_in_a_call(net):
     copied = [event.input_shapes[0] for event in profile.events() if event.name == "aten::copy_"]
     assert copied
     assert not shapes.intersection(tuple(shape) for shape in copied)
+
+
+def test_packed_convolutions_are_the_same_at_every_size_and_batch(net):
+    plain = copy.deepcopy(net)
+    for_inference(net)
+    assert sum(isinstance(module, PackedConv2d) for module in net.modules()) == 4 * 10  # three a branch, one a scan
+    for shape in ((1, 3, 64, 64), (3, 3, 64, 64), (1, 3, 33, 50), (1, 3, 64, 64)):
+        image = torch.randn(shape)
+        with torch.no_grad():
+            torch.testing.assert_close(net(image), plain(image), rtol=1e-4, atol=1e-4)
+
+
+def test_a_packed_convolution_computes_itself_and_its_activation():
+    torch.manual_seed(0)
+    for activation in FOLLOWING:
+        conv = nn.Conv2d(16, 16, 3, stride=2, padding=1, dilation=2, groups=4)
+        packed = PackedConv2d(conv, activation())
+        x = torch.randn(1, 16, 9, 11)
+        expected = activation()(conv(x))
+        with torch.inference_mode(), torch.profiler.profile() as profile:
+            torch.testing.assert_close(packed(x), expected)
+        assert any("_convolution_pointwise" in event.name for event in profile.events())
+        torch.testing.assert_close(packed(x), expected)  # with gradients it is plain torch
+        packed(x).sum().backward()
+        assert conv.weight.grad is not None
+
+
+@torch.inference_mode()
+def test_four_threads_with_images_of_different_sizes_share_packed_convolutions(net):
+    images = [torch.randn(1, 3, 32 + 8 * i, 48) for i in range(4)]
+    expected = [net(image) for image in images]
+    for_inference(net)
+
+    def ask(i):
+        with torch.inference_mode():
+            return [net(images[i]) for _ in range(5)]
+
+    with ThreadPoolExecutor(4) as pool:
+        for i, answers in enumerate(pool.map(ask, range(4))):
+            for answer in answers:
+                torch.testing.assert_close(answer, expected[i], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [nn.Conv2d(3, 4, 3, padding="same"), nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular"), nn.Linear(3, 4)],
+)
+def test_what_onednn_would_compute_otherwise_is_left_alone(other):
+    assert not can_pack(other)
+    assert not can_pack(nn.Conv2d(3, 4, 3, dtype=torch.float64))

@@ -29,6 +29,7 @@ class SS2D(nn.Module):
         self.rank = math.ceil(channels / 16)  # r, of the step's projection
         self.in_proj = nn.Linear(channels, 2 * inner, bias=False)
         self.conv = nn.Conv2d(inner, inner, 3, padding=1, groups=inner)
+        self.activation: nn.Module = nn.SiLU()
         self.x_proj_weight = nn.Parameter(torch.empty(DIRECTIONS, self.rank + 2 * state_size, inner))
         self.dt_weight = nn.Parameter(torch.empty(DIRECTIONS, inner, self.rank))
         self.dt_bias = nn.Parameter(torch.empty(DIRECTIONS, inner))
@@ -69,7 +70,8 @@ class SS2D(nn.Module):
         conv = self.conv
         if type(conv) is nn.Conv2d and conv.bias is not None and not (conv._forward_hooks or conv._forward_pre_hooks):
             return conv_silu(x, conv.weight, conv.bias)
-        return F.silu(conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        out: Tensor = self.activation(conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1))
+        return out
 
     def _even_rank(self) -> tuple[Tensor, Tensor]:
         """`x_proj_weight` and `dt_weight`; a row and a column of zeros more where the rank is odd.
