@@ -50,6 +50,8 @@ class TrainConfig:
         deterministic: Use only operators that repeat bit for bit, an error where there is none.
         init: A bundle to start from: all its tensors but a head for other classes.
         model_args: More arguments for timm's `create_model`.
+        save_seconds: What a resume needs is written after the best and the last epoch, and after any other that ends so
+            many seconds after the last writing: short epochs then cost less, and a killed run more of them.
         progress: A progress bar on standard error, where that is a terminal.
     """
 
@@ -78,11 +80,12 @@ class TrainConfig:
     deterministic: bool = False
     init: str | None = None
     model_args: Annotated[dict[str, Any], Suppress] = field(default_factory=dict)  # `--model-args` reads them
+    save_seconds: int = 0
     progress: bool = True
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
-        for name, least in {"seed": 0, "workers": 0, "devices": 1, "nodes": 1, "accumulate": 1}.items():
+        for name, least in {"seed": 0, "workers": 0, "save_seconds": 0, "devices": 1, "nodes": 1, "accumulate": 1}.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)} is not possible; give {least} or more")
         if len(self.image_size) != 2:

@@ -66,6 +66,24 @@ def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
+def read_history(path: Path) -> list[Epoch]:
+    """The inverse of `write_history`; no epoch where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        return [
+            Epoch(
+                int(row["epoch"]),
+                float(row["lr"]),
+                int(row["images"]),
+                float(row["train_loss"]),
+                float(row["val_loss"]),
+                float(row["val_auc"]) if row["val_auc"] else None,
+            )
+            for row in csv.DictReader(file)
+        ]
+
+
 def plot_curves(path: Path, epochs: Sequence[Epoch]) -> None:
     """Draw losses and validation AUC over the epochs as a PNG, with the best epoch marked."""
     from matplotlib.figure import Figure

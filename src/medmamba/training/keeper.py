@@ -43,6 +43,7 @@ class Keeper(Callback):
         *,
         stored: Mapping[str, Any],
         targets: np.ndarray,
+        save_seconds: float = 0,
     ) -> None:
         """Prepare.
 
@@ -52,18 +53,21 @@ class Keeper(Callback):
             provenance: Where it comes from; what came of it is added.
             stored: More entries for `resume.ckpt`.
             targets: Of the validation split, in its order.
+            save_seconds: An epoch that is neither the best nor the last is saved only if the last saving is so many
+                seconds ago. The best always is: weights on disk never are of an epoch that a resume would forget.
         """
         self.folder = folder
         self.bundle = bundle
         self.provenance = provenance
         self.stored = stored
         self.targets = targets
+        self.save_seconds = save_seconds
         self.history: list[Epoch] = []
         self.per_class: list[dict[str, Any]] = []
         self.seconds = 0.0
         self._optimizer_state: dict[str, Any] | None = None
         self._scaler_state: dict[str, Any] | None = None
-        self._since = time.monotonic()
+        self._since = self._saved = time.monotonic()
 
     def restore(self, state: Mapping[str, Any], module: Trainee) -> None:
         """Take up a run from what `save` wrote; the optimizer follows when Lightning has made it."""
@@ -90,12 +94,14 @@ class Keeper(Callback):
         self.per_class = per_class if better else self.per_class
         self.history.append(epoch)
         self._log(module, epoch, better)
+        over = is_over(self.history, module.recipe.epochs, module.recipe.patience)
         if trainer.is_global_zero:
             if better:
                 self._described("not finished").save(self.folder, _single(module.best_net.state_dict()))
             write_history(self.folder / "history.csv", self.history)
-            self.save(trainer, module)
-        if is_over(self.history, module.recipe.epochs, module.recipe.patience):
+            if better or over or time.monotonic() - self._saved >= self.save_seconds:
+                self.save(trainer, module)
+        if over:
             trainer.should_stop = True
 
     def _judge(self, module: Trainee) -> tuple[Epoch, list[dict[str, Any]]]:
@@ -142,6 +148,7 @@ class Keeper(Callback):
             "scaler": trainer.precision_plugin.state_dict(),
         }
         save_checkpoint(self.folder, state)
+        self._saved = time.monotonic()
 
     def finish(self, ended: str) -> None:
         """Complete the folder: why the run ended, and the curves; say how each class fared on the validation images."""

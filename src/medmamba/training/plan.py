@@ -75,7 +75,7 @@ class Plan:
     def identity(self, fingerprint: str) -> dict[str, Any]:
         """What decides the result of a run on data with this fingerprint, and so must be the same for a resume."""
         options = asdict(self.config)
-        for name in ("workers", "progress", "max_pixels", *CHANGEABLE):  # the first three change nothing
+        for name in ("workers", "progress", "max_pixels", "save_seconds", *CHANGEABLE):  # the first four change nothing
             del options[name]
         return {**options, "settings of the recipe": self.recipe.to_dict(), "fingerprint of the data": fingerprint}
 

@@ -101,8 +101,8 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
     Args:
         folder: Of the run.
         data: The data, if it was given as a `Dataset` and not by name or path.
-        options: `workers`, `progress`, `accumulate`, `checkpointing` and `compile` may be given anew; others only if
-            they are what they were.
+        options: `workers`, `progress`, `save_seconds`, `accumulate`, `checkpointing` and `compile` may be given anew;
+            others only if they are what they were.
 
     Returns:
         The folder.
@@ -164,7 +164,7 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         provenance = describe_run(config, recipe, about, command) | chosen
     made = prepare(net, bundle, plan, splits, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
-    keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets)
+    keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets, save_seconds=config.save_seconds)
     if trainer.is_global_zero:  # nothing was written until here
         log.write_to(folder)
         if not resume and data.made_splits and splits["train"].files is not None:

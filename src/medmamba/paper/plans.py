@@ -1,0 +1,184 @@
+"""Which trainings the paper's tables need, on the data sets that can be had, in the order of their worth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medmamba.errors import InputError
+
+
+@dataclass(frozen=True)
+class Images:
+    """A data set that runs are made on.
+
+    Attributes:
+        files: Where it may lie below the folder of data, the best first.
+        train: Images in its training split, by which the time of a run is foreseen.
+        recipe: The paper's for this kind of data.
+    """
+
+    files: tuple[str, ...]
+    train: int
+    recipe: str
+
+
+def _medmnist(name: str, train: int, *others: str) -> Images:
+    files = (f"{name}.npz", *(f"{other}.npz" for other in others))
+    return Images(tuple(f"{folder}{file}" for file in files for folder in ("medmnist/", "")), train, "medmnist")
+
+
+# MedMNIST's images are 28 x 28 and are enlarged by the product's own preprocessing, which is bilinear
+SETS: Mapping[str, Images] = {
+    "breastmnist": _medmnist("breastmnist", 546),
+    "retinamnist": _medmnist("retinamnist", 1080),
+    "pneumoniamnist": _medmnist("pneumoniamnist", 4708, "pneumoniamnist_reassembled"),
+    "busi": Images(("busi256", "busi"), 544, "clinical"),
+}
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training and its test.
+
+    Attributes:
+        data: A name in `SETS`, or of a file or folder below the folder of data.
+        model: Registry name.
+        recipe: Name of a recipe in the package.
+        image_size: Height and width in pixels.
+        seed: 0 or more.
+        model_args: More arguments of the model.
+        epochs: In place of the recipe's.
+    """
+
+    data: str
+    model: str
+    recipe: str
+    image_size: int = 224
+    seed: int = 0
+    model_args: Mapping[str, Any] = field(default_factory=dict)
+    epochs: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its place among the results, without an ending: `busi/medmamba_tiny/clinical-224-seed0`."""
+        epochs = "" if self.epochs is None else f"-epochs{self.epochs}"
+        return f"{self.data}/{self.model}/{self.recipe}-{self.image_size}{epochs}-seed{self.seed}"
+
+    def command(self, folder: Path) -> str:
+        """The command line that trains the same; paths are below the folder of data."""
+        path = locate(folder, self.data).relative_to(folder)
+        words = ["medmamba train", str(path), "--out RUN --model", self.model, "--recipe", self.recipe]
+        words += [f"--image-size {self.image_size} {self.image_size} --seed {self.seed}"]
+        words += [] if self.epochs is None else [f"--epochs {self.epochs}"]
+        words += ["--model-args", *(f"{key}={value}" for key, value in self.model_args.items())] * bool(self.model_args)
+        return " ".join(words)
+
+
+def locate(folder: Path, name: str) -> Path:
+    """The data set of this name below a folder.
+
+    Raises:
+        InputError: It is not there.
+    """
+    files = SETS[name].files if name in SETS else (name, f"{name}.npz")
+    for file in files:
+        if (folder / file).exists():
+            return folder / file
+    raise InputError(f"data absent: {folder} holds no {' or '.join(files)}; put one there")
+
+
+SEEDS = (0, 1, 2)
+MEDMNIST = ("breastmnist", "retinamnist", "pneumoniamnist")  # the largest last: it is most of the time
+# The last row of table 7, medmamba_tiny_shuffle, is medmamba_tiny, weight for weight: its runs are tiny's.
+ABLATIONS = ("medmamba_tiny_scan", "medmamba_tiny_sum", "medmamba_tiny_split", "medmamba_tiny")
+# table 3's reference models beside those of table 6
+RIVALS = (
+    "vmamba_tiny",
+    "swin_tiny_patch4_window7_224",
+    "convnext_tiny",
+    "repvgg_a1",
+    "mobilevitv2_200",
+    "edgenext_base",
+    "nest_tiny",
+    "mobileone_s4",
+    "cait_xxs36_224",
+    "densenet169",
+    "resnet18",
+)
+AUTOAUGMENT = "medmnist-autoaugment"  # X of the paper: medmamba_tiny with it
+
+
+def runs(models: Iterable[str], sets: Iterable[str], recipe: str | None = None, image_size: int = 224) -> list[Run]:
+    """Every model on every set with every seed, a set after the other."""
+    models = tuple(models)
+    return [
+        Run(name, model, recipe or SETS[name].recipe, image_size, seed)
+        for name in sets
+        for model in models
+        for seed in SEEDS
+    ]
+
+
+def table6() -> list[Run]:
+    """MedMNIST at 28 pixels enlarged to 224, and ResNets with a stem for small images at 28."""
+    small = MEDMNIST[:2]
+    return _once(
+        runs(("medmamba_tiny", "resnet18", "convnext_tiny"), MEDMNIST),
+        runs(("medmamba_small12", "medmamba_base16"), small),
+        runs(("medmamba_tiny",), small, AUTOAUGMENT),
+        runs(("vmamba_tiny", "medvit_tiny"), small),
+        _rest_of_table6(),
+    )
+
+
+def _rest_of_table6() -> list[Run]:
+    others = ("resnet50", "swin_tiny_patch4_window7_224")
+    large = MEDMNIST[2:]
+    return [
+        *runs(("resnet18_small_stem", "resnet50_small_stem"), MEDMNIST, image_size=28),
+        *runs(others, MEDMNIST[:2]),
+        *runs(("medmamba_small12",), large),
+        *runs(("medmamba_tiny",), large, AUTOAUGMENT),
+        *runs((*others, "vmamba_tiny", "medvit_tiny", "medmamba_base16"), large),
+    ]
+
+
+def table7() -> list[Run]:
+    """The four ablations."""
+    return runs(ABLATIONS, ("breastmnist", "busi", "pneumoniamnist"))
+
+
+def tables3_to_5() -> list[Run]:
+    """Tables 3 to 5 in form, on BUSI: tiny and its rivals, then small and base."""
+    return runs(("medmamba_tiny", *RIVALS, "medmamba_small12", "medmamba_base16", "medvit_tiny"), ("busi",))
+
+
+def everything() -> list[Run]:
+    """All tables: first what tells most about the paper's claims, last what takes longest and tells least."""
+    small = MEDMNIST[:2]
+    return _once(
+        runs(("medmamba_tiny", "resnet18", "convnext_tiny"), MEDMNIST),
+        runs(ABLATIONS, ("breastmnist", "busi")),
+        runs(("medmamba_small12", "medmamba_base16"), small),
+        runs(("medmamba_tiny",), small, AUTOAUGMENT),
+        runs(("vmamba_tiny", "medvit_tiny"), small),
+        tables3_to_5(),
+        _rest_of_table6(),
+        table7(),
+    )
+
+
+def _once(*groups: list[Run]) -> list[Run]:
+    """All of the groups one after the other, each run where it stands first."""
+    return list({run.name: run for group in groups for run in group}.values())
+
+
+PLANS: Mapping[str, Callable[[], list[Run]]] = {
+    "all": everything,
+    "table6": table6,
+    "table7": table7,
+    "tables3-5": tables3_to_5,
+}
