@@ -21,6 +21,7 @@ logger = logging.getLogger(__name__)
 
 GRACE = 25.0  # seconds before the deadline at which runs are told to stop: to end a step and write what a resume needs
 STARTUP = 30.0  # seconds of a run that are no training
+PATIENCE = 10.0  # seconds for them to do so where there is no deadline but this process is told to stop itself
 POLL = 0.2
 NEWS = 60.0  # seconds between two lines that say how far it is
 LAST_LINES = 5
@@ -288,6 +289,11 @@ class _Schedule:
 
     def end(self) -> None:
         """Nothing is left at work, whatever happened."""
+        if not self.told:
+            self.tell()
+            until = time.monotonic() + PATIENCE
+            while time.monotonic() < until and any(each.process.poll() is None for each in self.working):
+                time.sleep(POLL)
         for each in self.working:
             each.process.kill()
             each.process.wait()

@@ -21,6 +21,7 @@ from medmamba.paper.plans import Run, locate
 if TYPE_CHECKING:
     from medmamba.bundle import Bundle
     from medmamba.data.dataset import Dataset, ImageSet
+    from medmamba.training.history import Epoch
 
 logger = logging.getLogger(__name__)
 
@@ -99,27 +100,32 @@ def make(job: Job) -> Path | None:
     )
     fit(data, out=folder, config=config, resume=resume, command=run.command(Path(job.data)))
     recipe = load_recipe(run.recipe, epochs=run.epochs)
-    if not is_over(read_history(folder / "history.csv"), recipe.epochs, recipe.patience):
+    history = read_history(folder / "history.csv")
+    if not is_over(history, recipe.epochs, recipe.patience):
         return None
-    path = _test(job, data, folder)
+    path = _test(job, data, folder, history)
     shutil.rmtree(folder)
     return path
 
 
-def _test(job: Job, data: Dataset, folder: Path) -> Path:
+def _test(job: Job, data: Dataset, folder: Path, history: list[Epoch]) -> Path:
     """Score the test split with the epoch that was chosen, and write what was found."""
     import numpy as np
 
     from medmamba.predictor import load
     from medmamba.predictor.opening import open_split
     from medmamba.training.folder import LOG
+    from medmamba.training.history import best_of
 
     classifier = load(folder, device=job.device)
     bundle = classifier.bundle
     images = open_split(data, "test", [bundle]).images
     scores = classifier.scores(images).round(DIGITS).astype(np.float32)
     device = {"device": bundle.provenance["device"], "scan_backend": bundle.provenance["backend"]}
-    entries = _settings(job, data, images, bundle) | device | _outcome(bundle, scores, images)
+    best = best_of(history)
+    assert best is not None
+    entries = _settings(job, data, images, bundle) | device
+    entries |= {"epochs": len(history), "best_epoch": best.epoch, **_outcome(bundle, scores, images)}
     entries["warnings"] = [
         line.split(" WARNING ", 1)[1]
         for line in (folder / LOG).read_text(encoding="utf-8").splitlines()
@@ -177,8 +183,6 @@ def _outcome(bundle: Bundle, scores: Any, images: ImageSet) -> dict[str, Any]:
     return {
         "train_images": sum(origin["data"]["counts"]["train"].values()),
         "train_seconds": origin["seconds"],
-        "epochs": origin["epochs"],
-        "best_epoch": origin["best_epoch"],
         "validation": {"n": validation["n"], "auc": validation["auc"], "accuracy": right / validation["n"]},
         "test": {
             "n": report["n"],
