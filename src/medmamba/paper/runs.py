@@ -25,6 +25,7 @@ PATIENCE = 10.0  # seconds for them to do so where there is no deadline but this
 POLL = 0.2
 NEWS = 60.0  # seconds between two lines that say how far it is
 LAST_LINES = 5
+WORKER = ("-m", "medmamba.paper.worker")
 
 
 def is_finished(run: Run, out: Path) -> bool:
@@ -162,7 +163,7 @@ class _Place:
         log = self.log(run)
         log.parent.mkdir(parents=True, exist_ok=True)
         with log.open("ab") as file:
-            command = [sys.executable, "-m", "medmamba.paper.worker", job.to_json()]
+            command = [sys.executable, *WORKER, job.to_json()]
             return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
     def log(self, run: Run) -> Path:

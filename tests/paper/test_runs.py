@@ -1,0 +1,239 @@
+"""Runs of the paper's tables: made once, resumed, several at once until a deadline."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from medmamba.data.phantoms import make_phantoms
+from medmamba.errors import InputError
+from medmamba.paper import runs as scheduling
+from medmamba.paper.cells import load_runs
+from medmamba.paper.plans import ABLATIONS, PLANS, RIVALS, Run, locate
+from medmamba.paper.runs import is_finished, run_missing
+from medmamba.paper.worker import Job, make
+from medmamba.training.keeper import Keeper
+from medmamba.training.recipe import load_recipe
+
+# stands in for a worker, without its imports; what it does, the model's name says
+WORKER = """
+import json, os, pathlib, signal, sys, time
+job = json.loads(sys.argv[1])
+run = job["run"]
+with open(os.path.join(job["work"], "starts"), "a") as file:
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    file.write(json.dumps([run["model"], run["seed"], job["device"], visible, os.environ["OMP_NUM_THREADS"]]) + "\\n")
+if run["model"] == "wrong":
+    sys.exit("no such model") if False else (print("ERROR no such model", file=sys.stderr), sys.exit(2))
+if run["model"] == "broken":
+    print("CUDA out of memory", file=sys.stderr); sys.exit(1)
+if run["model"] == "slow":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(3)); time.sleep(60)
+if run["model"] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(60)
+time.sleep(0.2)
+name = f"{run['data']}/{run['model']}/{run['recipe']}-{run['image_size']}-seed{run['seed']}"
+path = pathlib.Path(job["out"], "runs", name + ".json")
+path.parent.mkdir(parents=True, exist_ok=True)
+path.with_suffix(".npz").touch()
+path.write_text(json.dumps({"schema": 1, "data": run["data"], "model": run["model"], "model_args": run["model_args"],
+    "recipe": run["recipe"], "recipe_settings": RECIPE, "image_size": [run["image_size"]] * 2, "seed": run["seed"],
+    "train_seconds": 400.0, "train_images": 1000, "best_epoch": 1, "epochs": 1,
+    "test": {"accuracy": {"value": 0.5}, "auc": {"value": 0.5}}}))
+"""
+
+
+@pytest.fixture
+def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Folders of data and of results; workers are those above."""
+    recipe = json.loads(json.dumps(load_recipe("medmnist").to_dict()))
+    script = tmp_path / "worker.py"
+    script.write_text(f"RECIPE = json = None\nimport json\nRECIPE = json.loads({json.dumps(recipe)!r})\n{WORKER}")
+    monkeypatch.setattr(scheduling, "WORKER", (str(script),))
+    monkeypatch.setattr(scheduling, "POLL", 0.02)
+    data, out = tmp_path / "data", tmp_path / "out"
+    for name in ("medmnist/breastmnist.npz", "medmnist/pneumoniamnist_reassembled.npz"):
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        (data / name).touch()
+    (out / "work").mkdir(parents=True)
+    return data, out
+
+
+def some(model: str, *seeds: int, data: str = "breastmnist") -> list[Run]:
+    return [Run(data, model, "medmnist", 224, seed) for seed in seeds]
+
+
+def starts(out: Path) -> list[list]:
+    return [json.loads(line) for line in (out / "work" / "starts").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def phantoms(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of data with one small set."""
+    folder = tmp_path_factory.mktemp("data")
+    images, labels, _ = make_phantoms(72, 32)
+    parts = {"train": slice(0, 32), "val": slice(32, 48), "test": slice(48, 72)}
+    arrays = {f"{name}_images": images[part] for name, part in parts.items()}
+    np.savez(folder / "small.npz", **arrays, **{f"{name}_labels": labels[part] for name, part in parts.items()})
+    return folder
+
+
+def job(phantoms: Path, folder: Path) -> Job:
+    run = Run("small", "medmamba_nano", "quick", 32, epochs=2)
+    return Job(run, str(phantoms), str(folder / "out"), str(folder / "work"), "cpu", commit="abc")
+
+
+def test_a_run_is_written_whole_and_leaves_no_weights(phantoms: Path, tmp_path: Path) -> None:
+    asked = job(phantoms, tmp_path)
+    path = make(asked)
+    assert path == tmp_path / "out/runs/small/medmamba_nano/quick-32-epochs2-seed0.json"
+    assert [each for each in (tmp_path / "work").rglob("*") if each.is_file()] == []
+    (result,) = load_runs(tmp_path / "out")
+    entries, arrays = result.entries, result.arrays
+    assert (entries["epochs"], entries["seed"], entries["commit"], entries["image_size"]) == (2, 0, "abc", [32, 32])
+    assert entries["command"].startswith("medmamba train small.npz --out RUN --model medmamba_nano --recipe quick")
+    assert str(phantoms) not in path.read_text()
+    assert arrays["scores"].shape == (24, 2)
+    assert np.array_equal(arrays["targets"], np.arange(48, 72) % 2)
+    right = (arrays["scores"][:, 1] >= 0.5) == arrays["targets"]
+    assert entries["test"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert entries["test"]["auc"]["low"] <= entries["test"]["auc"]["value"] <= entries["test"]["auc"]["high"]
+    assert is_finished(asked.run, tmp_path / "out")
+    assert not is_finished(Run("small", "medmamba_nano", "quick", 32, epochs=3), tmp_path / "out")
+    path.write_text(path.read_text().replace('"batch_size": 32', '"batch_size": 64'))
+    assert not is_finished(asked.run, tmp_path / "out")  # made with another recipe of that name
+
+
+def test_a_run_that_was_stopped_goes_on_to_the_same_scores(
+    phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make(job(phantoms, tmp_path / "whole"))
+    save = Keeper.save
+
+    def told(self: Keeper, *arguments: object) -> None:
+        save(self, *arguments)
+        if len(self.history) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Keeper, "save", told)
+        assert make(job(phantoms, tmp_path)) is None
+    assert not (tmp_path / "out").exists()
+    assert len((tmp_path / "work/small/medmamba_nano/quick-32-epochs2-seed0/history.csv").read_text().splitlines()) == 2
+    path = make(job(phantoms, tmp_path))
+    one, other = (json.loads(each.read_text()) for each in (whole, path))
+    assert one["test"] == other["test"]
+    with np.load(whole.with_suffix(".npz")) as first, np.load(path.with_suffix(".npz")) as second:
+        assert np.array_equal(first["scores"], second["scores"])
+
+
+def test_every_run_is_made_once_and_results_of_other_settings_are_replaced(places: tuple[Path, Path]) -> None:
+    data, out = places
+    plan = [*some("good", 0, 1, 2), *some("good", 0, data="pneumoniamnist"), *some("good", 0, data="busi")]
+    summary = run_missing(plan, data, out, ["cuda:1", "cuda:0"], 1)
+    assert sorted(summary.done) == sorted(run.name for run in plan[:4])
+    assert summary.absent == [plan[4].name]
+    assert {(device, visible) for _, _, device, visible, _ in starts(out)} == {("cuda", "0"), ("cuda", "1")}
+    threads = max(1, len(os.sched_getaffinity(0)) // 2)
+    assert {threads_ for *_, threads_ in starts(out)} == {str(threads)}
+    assert run_missing(plan, data, out).there == [run.name for run in plan[:4]]
+    path = out / "runs" / f"{plan[1].name}.json"
+    path.write_text(path.read_text().replace('"seed": 1', '"seed": 7'))
+    (out / "runs" / f"{plan[0].name}.npz").unlink()
+    assert sorted(run_missing(plan, data, out).done) == [plan[0].name, plan[1].name]
+    assert Counter(seed for _, seed, *_ in starts(out)) == {0: 3, 1: 2, 2: 1}
+
+
+def test_a_failing_run_is_told_tried_again_alone_and_stops_no_other(places: tuple[Path, Path]) -> None:
+    data, out = places
+    lines: list[str] = []
+    plan = [*some("broken", 0), *some("wrong", 0), *some("good", 0, 1)]
+    summary = run_missing(plan, data, out, ["cpu"], 2, report=lines.append)
+    assert sorted(summary.done) == [run.name for run in plan[2:]]
+    assert set(summary.failed) == {plan[0].name, plan[1].name}
+    assert "out of memory" in summary.failed[plan[0].name]
+    assert "no such model" in summary.failed[plan[1].name]
+    assert any("FAILED" in line and "no such model" in line for line in lines)
+    assert Counter(model for model, *_ in starts(out)) == {"broken": 2, "wrong": 1, "good": 2}
+    assert starts(out)[-1][0] == "broken"
+
+
+def test_the_deadline_stops_what_is_at_work_and_starts_nothing_more(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = places
+    monkeypatch.setattr(scheduling, "GRACE", 0.7)
+    began = time.monotonic()
+    summary = run_missing([*some("slow", 0), *some("deaf", 0), *some("good", 0)], data, out, ["cpu"], 2, 1.5)
+    assert time.monotonic() - began < 4
+    assert sorted(summary.stopped) == sorted(run.name for run in (*some("slow", 0), *some("deaf", 0)))
+    assert summary.waiting == [some("good", 0)[0].name]
+    assert "2 stopped, 1 waiting" in str(summary)
+
+
+def test_a_run_that_would_not_end_in_time_is_passed_over_unless_it_may_be_cut(places: tuple[Path, Path]) -> None:
+    data, out = places
+    first = some("good", 0, data="pneumoniamnist")
+    run_missing(first, data, out)  # 0.4 s an image: 218 s for BreastMNIST, 1,883 s for PneumoniaMNIST
+    plan = [*some("good", 1, data="pneumoniamnist"), *some("good", 1)]
+    summary = run_missing(plan, data, out, deadline_seconds=600)
+    assert (summary.done, summary.waiting) == ([plan[1].name], [plan[0].name])
+    assert run_missing(plan, data, out, deadline_seconds=600, cut=True).done == [plan[0].name]
+
+
+def test_nothing_is_left_at_work_when_this_process_is_told_to_stop(
+    places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, out = places
+    monkeypatch.setattr(scheduling, "PATIENCE", 0.3)
+    monkeypatch.setattr(scheduling, "NEWS", 0.3)
+    workers = []
+    start = scheduling._Place.start
+    monkeypatch.setattr(scheduling._Place, "start", lambda *each: workers.append(start(*each)) or workers[-1])
+
+    def interrupted(line: str) -> None:
+        if "at work" in line:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_missing(some("deaf", 0, 1), data, out, ["cpu"], 2, report=interrupted)
+    assert len(workers) == 2
+    assert all(worker.poll() is not None for worker in workers)
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_a_plan_names_every_run_once_and_known_recipes(name: str) -> None:
+    plan = PLANS[name]()
+    assert len({run.name for run in plan}) == len(plan) > 30
+    assert {run.seed for run in plan} == {0, 1, 2}
+    for recipe in {run.recipe for run in plan}:
+        load_recipe(recipe)
+
+
+def test_the_order_is_the_issues_and_holds_all_tables() -> None:
+    plan = PLANS["all"]()
+    first = [run.model for run in plan[:27]]
+    assert set(first) == {"medmamba_tiny", "resnet18", "convnext_tiny"}
+    assert {(run.model, run.data) for run in plan[27:48]} >= {(ABLATIONS[0], "breastmnist"), (ABLATIONS[0], "busi")}
+    names = {run.name for run in plan}
+    for name in PLANS:
+        assert {run.name for run in PLANS[name]()} <= names
+    assert len(set(RIVALS)) >= 11
+
+
+def test_data_is_found_the_official_file_first(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="data absent"):
+        locate(tmp_path, "pneumoniamnist")
+    for name in ("pneumoniamnist_reassembled.npz", "pneumoniamnist.npz"):
+        (tmp_path / name).touch()
+        assert locate(tmp_path, "pneumoniamnist").name == name
+
+
+def test_impossible_numbers_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="give 1 or more"):
+        run_missing([], tmp_path, tmp_path, [], 2)
