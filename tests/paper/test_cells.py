@@ -84,7 +84,8 @@ def test_seeds_that_differ_widen_the_interval() -> None:
         run.entries["seed"] = seed
     different = [result(seed, skill=skill) for seed, skill in enumerate((0.3, 1.0, 2.5))]
     widths = [
-        summarise(runs).figures["accuracy"].high - summarise(runs).figures["accuracy"].low for runs in (alike, different)
+        summarise(runs).figures["accuracy"].high - summarise(runs).figures["accuracy"].low
+        for runs in (alike, different)
     ]
     assert widths[1] > 1.3 * widths[0]
     assert summarise(alike).figures["accuracy"].sd == 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from medmamba.training.history import Epoch, best_of, is_over, plot_curves, write_history
+from medmamba.training.history import Epoch, best_of, is_over, plot_curves, read_history, write_history
 
 FIRST = Epoch(epoch=1, lr=1e-3, images=10, train_loss=0.7, val_loss=0.6, val_auc=0.8)
 
@@ -44,6 +44,13 @@ def test_the_table_has_a_row_an_epoch_and_an_empty_field_for_no_auc(tmp_path: Pa
         rows = list(csv.DictReader(file))
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert [row["val_auc"] for row in rows] == ["0.7", ""]
+
+
+def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
+    written = epochs((0.7, 0.1), (None, 0.2))
+    write_history(tmp_path / "history.csv", written)
+    assert read_history(tmp_path / "history.csv") == written
+    assert read_history(tmp_path / "absent.csv") == []
 
 
 def test_curves_are_drawn_with_and_without_an_auc(tmp_path: Path) -> None:

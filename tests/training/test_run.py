@@ -257,6 +257,28 @@ def test_a_run_killed_in_its_first_epoch_can_be_resumed(short_fit: Fit) -> None:
     assert equal(whole, cut)
 
 
+def test_a_run_that_saves_seldom_saves_the_best_epoch_and_resumes_from_it(
+    short_fit: Fit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"epochs": 6, "lr": 0.05}
+    whole = short_fit("whole", **options)
+    best = load_bundle(whole).provenance["best_epoch"]
+    assert best < 5, "the test needs epochs after the best one"
+
+    def end(tensor: Tensor) -> Tensor:
+        signal.raise_signal(signal.SIGTERM)
+        return tensor
+
+    with monkeypatch.context() as patch:
+        break_step(patch, 3 * 5 + 1, end)  # 3 steps an epoch: in the last one
+        cut = short_fit("cut", save_seconds=1000, **options)
+    assert len(rows(cut)) == 5
+    assert len(load_checkpoint(cut)["history"]) == best
+    assert equal(short_fit("cut", resume=True, **options), whole)
+    assert (cut / "history.csv").read_text() == (whole / "history.csv").read_text()
+    assert len(load_checkpoint(cut)["history"]) == 6
+
+
 def test_resuming_with_other_options_or_data_is_refused_by_name(short_fit: Fit) -> None:
     run = short_fit()
     with pytest.raises(InputError, match="seed was 0 and is 1"):

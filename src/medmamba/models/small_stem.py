@@ -17,7 +17,7 @@ NAMES = {"resnet18_small_stem": "resnet18", "resnet50_small_stem": "resnet50"}
 
 def _register(name: str, whole: str) -> None:
     def entrypoint(pretrained: bool = False, **arguments: Any) -> nn.Module:
-        net = timm.create_model(whole, pretrained=False, **arguments)
+        net: Any = timm.create_model(whole, pretrained=False, **arguments)
         net.conv1 = nn.Conv2d(net.conv1.in_channels, 64, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(net.conv1.weight, mode="fan_out", nonlinearity="relu")  # as timm's own
         net.maxpool = nn.Identity()

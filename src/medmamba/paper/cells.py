@@ -1,9 +1,9 @@
 """The cells of a table: what the runs of one model with several seeds say together, and two models beside each other.
 
-The intervals hold the spread of both, seeds and test images: each resample draws seeds, and images within their class,
-the same for all seeds (whole groups, where images of one patient or near-duplicates are known). A handful of seeds tells
-little of their spread, and a bootstrap of n seeds sees only (n - 1) / n of its variance: for three seeds the intervals
-are somewhat too narrow.
+The intervals hold the spread of both, seeds and test images: each resample draws seeds, and images within their
+class, the same for all seeds (whole groups, where images of one patient or near-duplicates are known). A handful of
+seeds tells little of their spread, and a bootstrap of n seeds sees only (n - 1) / n of its variance: for three seeds
+the intervals are somewhat too narrow.
 """
 
 from __future__ import annotations

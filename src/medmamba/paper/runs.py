@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -240,7 +241,7 @@ class _Schedule:
 
     def free(self, room: int) -> str | None:
         """The card with the fewest runs, if there are fewer than `room`; none that a run has for itself."""
-        busy = {device: 0 for device in self.place.devices}
+        busy = dict.fromkeys(self.place.devices, 0)
         for each in self.working:
             busy[each.device] += self.place.per_device if each.alone else 1
         device = min(busy, key=lambda name: busy[name])
@@ -330,11 +331,17 @@ class _Pace:
     def seconds(self, run: Run) -> float:
         """Expected, of what is left of it; 0 where nothing like it was seen."""
         from medmamba.training.history import read_history
-        from medmamba.training.recipe import load_recipe
 
         paces = self.seen.get((run.model, run.recipe, run.image_size))
         if not paces or run.data not in SETS:
             return 0.0
         done = len(read_history(self.place.work / run.name / "history.csv"))
-        left = 1 - done / load_recipe(run.recipe, epochs=run.epochs).epochs
+        left = 1 - done / _epochs(run.recipe, run.epochs)
         return STARTUP + left * SETS[run.data].train * sum(paces) / len(paces)
+
+
+@cache
+def _epochs(recipe: str, epochs: int | None) -> int:
+    from medmamba.training.recipe import load_recipe
+
+    return load_recipe(recipe, epochs=epochs).epochs

@@ -174,7 +174,7 @@ def _outcome(bundle: Bundle, scores: Any, images: ImageSet) -> dict[str, Any]:
         images.targets,
         bundle.classes,
         positive=bundle.positive,
-        threshold=bundle.threshold,  # type: ignore[arg-type]
+        threshold=bundle.threshold,
         groups=images.groups,
     )
     found = {"accuracy": report["accuracy"], "auc": report["auc"], **{rate: report["macro"][rate] for rate in RATES}}

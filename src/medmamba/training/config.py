@@ -85,7 +85,14 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
-        for name, least in {"seed": 0, "workers": 0, "save_seconds": 0, "devices": 1, "nodes": 1, "accumulate": 1}.items():
+        for name, least in {
+            "seed": 0,
+            "workers": 0,
+            "save_seconds": 0,
+            "devices": 1,
+            "nodes": 1,
+            "accumulate": 1,
+        }.items():
             if getattr(self, name) < least:
                 raise InputError(f"{name} {getattr(self, name)} is not possible; give {least} or more")
         if len(self.image_size) != 2:

@@ -164,7 +164,9 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
         provenance = describe_run(config, recipe, about, command) | chosen
     made = prepare(net, bundle, plan, splits, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
-    keeper = Keeper(folder, bundle, provenance, stored=stored, targets=splits["val"].targets, save_seconds=config.save_seconds)
+    keeper = Keeper(
+        folder, bundle, provenance, stored=stored, targets=splits["val"].targets, save_seconds=config.save_seconds
+    )
     if trainer.is_global_zero:  # nothing was written until here
         log.write_to(folder)
         if not resume and data.made_splits and splits["train"].files is not None:
