@@ -86,14 +86,13 @@ class MedViT(nn.Module):
         self.stem = _stem(in_chans, stem_widths)
         self.stages = nn.Sequential()
         channels, blocks, number = stem_widths[-1], 0, sum(depths)
-        for i, (depth, ratio) in enumerate(zip(depths, ratios, strict=True)):
+        for i, depth in enumerate(depths):
             stage = Stage()
-            for kind, k in zip(stage_kinds(i, depth), range(depth), strict=True):
-                width = widths[i][0 if kind is ECB else -1]
-                only = {"mix": mix, "ratio": ratio} if kind is LTB else {}
+            for k, kind in enumerate(stage_kinds(i, depth)):
+                own: dict[str, Any] = {"mix": mix, "ratio": ratios[i]} if kind is LTB else {}
                 rate = drop_path_rate * blocks / max(1, number - 1)
-                stride = 2 if i and k == 0 else 1
-                stage.append(kind(channels, width, stride, head_dim=head_dim, drop_path=rate, **only))
+                width = widths[i][kind is LTB]
+                stage.append(kind(channels, width, 2 if i and k == 0 else 1, head_dim=head_dim, drop_path=rate, **own))
                 channels, blocks = width, blocks + 1
             self.stages.append(stage)
         self.feature_info = [

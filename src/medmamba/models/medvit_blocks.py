@@ -77,8 +77,9 @@ class Gate(nn.Module):
         self.expand = nn.Linear(hidden, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = F.hardsigmoid(self.expand(F.relu(self.reduce(x.mean(dim=(2, 3))))))
-        return x * weights[:, :, None, None]
+        weights = self.expand(F.relu(self.reduce(x.mean(dim=(2, 3)))))
+        # a hard sigmoid; torch's own has a gradient that is rounded to single precision
+        return x * (F.relu6(weights + 3) / 6)[:, :, None, None]
 
 
 class LFFN(nn.Sequential):

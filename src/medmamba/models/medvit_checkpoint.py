@@ -31,8 +31,8 @@ MIX = 0.75  # as published; tried first, because rounding hides which one it was
 
 
 def is_medvit(state: Mapping[str, object]) -> bool:
-    """Whether a state dict has the names of the published MedViT code."""
-    return "stem.0.conv.weight" in state and any(name.startswith("features.0.") for name in state)
+    """Whether a state dict is a MedViT's, by published names or ours."""
+    return "stem.0.conv.weight" in state and any(name.startswith(("features.", "stages.")) for name in state)
 
 
 def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -208,7 +208,7 @@ def _initialise(module: nn.Module) -> None:
 
 
 def taken_stages(number: int, indices: int | list[int] | None) -> list[int]:
-    """Numbers of the stages, of `number`, that are asked for: all, the last n, or a list that may count from the end."""
+    """Those of `number` stages that are asked for: all, the last n, or a list that may count from the end."""
     if indices is None or isinstance(indices, int):
         indices = list(range(-(number if indices is None else indices), 0))
     if not indices or not all(-number <= i < number for i in indices):
