@@ -36,6 +36,7 @@ def main() -> int:
     parser.add_argument("--sets", nargs="*", default=None, help="only runs on these data sets")
     parser.add_argument("--models", nargs="*", default=None, help="only runs of these models")
     parser.add_argument("--cut", action="store_true", help="start runs that will not end in time as well")
+    parser.add_argument("--keep", type=Path, default=None, help="folder for the trained models, which the figures need")
     parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
     arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that workers are ended
@@ -60,6 +61,7 @@ def main() -> int:
         arguments.deadline,
         cut=arguments.cut,
         work=arguments.work or work_folder(),
+        keep=arguments.keep,
         commit=arguments.commit or commit(),
         report=report,
     )

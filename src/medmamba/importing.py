@@ -33,12 +33,12 @@ def import_checkpoint(
     Raises:
         InputError: The file is no such checkpoint, the classes do not fit it, or the folder is not free.
     """
-    from medmamba.models.official import infer_arguments, load_with_report, read_checkpoint, unwrap, variant_name
+    from medmamba.models.official import read_checkpoint, recognise
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already and not empty; name another folder")
-    state = unwrap(read_checkpoint(checkpoint))
-    arguments = infer_arguments(state)
+    published = recognise(read_checkpoint(checkpoint))
+    arguments = published.arguments
     outputs = len(classes) if new_head else arguments["num_classes"]
     names = classes or tuple(f"class{i}" for i in range(arguments["num_classes"]))
     if len(names) != outputs or outputs == 0:
@@ -46,10 +46,10 @@ def import_checkpoint(
             f"{checkpoint} has {arguments['num_classes']} outputs and {len(classes)} classes were named; name one for "
             "each, or replace the classifier with --new-head"
         )
-    model, report = load_with_report(state, num_classes=outputs)
-    shape = {key: arguments[key] for key in ("depths", "widths", "patch_size", "state_size", "block", "final_norm")}
+    model, report = published.load(num_classes=outputs)
+    shape = {key: value for key, value in arguments.items() if key not in ("in_chans", "num_classes")}
     bundle = Bundle(
-        model=variant_name(arguments),
+        model=published.model,
         model_args={key: list(value) if isinstance(value, tuple) else value for key, value in shape.items()},
         task=Task.BINARY if len(names) == 2 else Task.MULTICLASS,
         classes=names,

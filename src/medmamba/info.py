@@ -17,7 +17,8 @@ EXTRAS = {
     "dicom": ("pydicom", "pylibjpeg", "openjpeg", "libjpeg"),
 }
 
-# what the paper's tables print: parameters in millions at 6 or 1000 classes, multiply-adds in G at 224 x 224
+# what the paper's tables print: parameters in millions at 6 or 1000 classes, multiply-adds in G at 224 x 224;
+# for MedViT what is read off figures of its own authors
 PAPER = {
     "medmamba_tiny": "14.5 / 15.2; 2.0",
     "medmamba_small": "22.8 / 23.5; 3.5 (of 12 blocks)",
@@ -31,6 +32,9 @@ PAPER = {
     "vmamba_tiny": "22.1; 4.4",
     "vmamba_small": "43.7; 9.0",
     "vmamba_base": "75.2; 15.1",
+    "medvit_tiny": "about 10; 6 (off figures of its authors)",
+    "medvit_small": "about 23; 8.5 (off figures of its authors)",
+    "medvit_large": "about 45; 11 (off figures of its authors)",
 }
 
 
@@ -86,17 +90,19 @@ def models(classes: tuple[int, int] = (6, 1000)) -> Rows:
     """Our models: depths, widths, parameters at two numbers of classes, and what the paper prints."""
     import torch
 
-    from medmamba.models import create_model, model_names
-    from medmamba.network import VARIANTS
+    from medmamba import network
+    from medmamba.models import create_model, medvit, model_names
 
+    shapes: dict[str, Any] = {**network.VARIANTS, **medvit.VARIANTS}
     rows: Rows = [
         ("model", "depths", "widths", *(f"parameters, {n} classes" for n in classes), "the paper prints, M; G"),
     ]
     for name in model_names():
         with torch.device("meta"):
             sizes = [sum(p.numel() for p in create_model(name, n).parameters()) for n in classes]
-        row = VARIANTS[name]
-        numbers = (" ".join(map(str, row.depths)), " ".join(map(str, row.widths)), *(f"{size:,}" for size in sizes))
+        row = shapes[name]
+        widths = ("/".join(map(str, width)) if isinstance(width, tuple) else str(width) for width in row.widths)
+        numbers = (" ".join(map(str, row.depths)), " ".join(widths), *(f"{size:,}" for size in sizes))
         rows.append((name, *numbers, PAPER.get(name, "-")))
     return rows
 

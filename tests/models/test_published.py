@@ -8,7 +8,8 @@ import torch
 
 from medmamba.errors import InputError
 from medmamba.models import MedMamba, create_model, load_published
-from medmamba.models.official import from_published, load_with_report, to_published, variant_name
+from medmamba.models.medmamba_checkpoint import variant_name
+from medmamba.models.official import from_published, load_with_report, to_published
 from medmamba.ops import use_backend
 
 BACKENDS = ["cpu", "chunked", "reference"]

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 from medmamba.errors import InputError, suggest
+from medmamba.models import medvit
 from medmamba.network import VARIANTS
 
 
 def model_names() -> list[str]:
     """Names of our own models; timm's are in `timm.list_models()`."""
-    return list(VARIANTS)
+    return [*VARIANTS, *medvit.VARIANTS]
 
 
 def create_model(

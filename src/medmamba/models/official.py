@@ -1,4 +1,8 @@
-"""Checkpoints of the published MedMamba code: their names to ours and back, and the network read off their tensors."""
+"""Checkpoints of published code: whose they are, and the network that they hold, with its weights.
+
+Names and shapes of each code are in a module of its own, with the same functions: `medmamba_checkpoint` for MedMamba
+and VMamba, `medvit_checkpoint` for MedViT.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medmamba.errors import InputError
-from medmamba.network import VARIANTS, MedMamba
+from medmamba.errors import InputError, one_line
+from medmamba.models import medmamba_checkpoint, medvit, medvit_checkpoint
+from medmamba.models.medvit import MedViT
+from medmamba.network import MedMamba
 
-# published part of a name -> ours
-NAMES = {
-    "ln_1": "norm",
-    "self_attention": "ss2d",
-    "conv33conv33conv11": "conv",
-    "conv2d": "conv",
-    "out_norm": "norm",
-    "dt_projs_weight": "dt_weight",
-    "dt_projs_bias": "dt_bias",
-    "A_logs": "A_log",
-    "Ds": "D",
-}
 WRAPPERS = ("state_dict", "model_state_dict", "model", "module", "net")  # keys that training scripts put around weights
 PREFIXES = ("module.", "_orig_mod.", "model.")  # left by DataParallel, torch.compile and Lightning
 
@@ -46,7 +40,43 @@ class Report:
         return ", ".join(words)
 
 
-def load_published(source: str | PathLike[str] | Mapping[str, Tensor], *, num_classes: int | None = None) -> MedMamba:
+@dataclass(frozen=True)
+class Published:
+    """What a published state dict is.
+
+    Attributes:
+        model: Registered name of its network, or of the nearest one in kind.
+        arguments: Of the network.
+        state: Its tensors under our names.
+    """
+
+    model: str
+    arguments: dict[str, Any]
+    state: dict[str, Tensor]
+
+    def load(self, num_classes: int | None = None) -> tuple[MedMamba | MedViT, Report]:
+        """The network with these weights, in evaluation mode, and the report of what fitted.
+
+        Args:
+            num_classes: Replace the head by a new one of this size; None keeps the checkpoint's.
+
+        Raises:
+            InputError: The tensors do not fit.
+        """
+        kind = MedViT if self.model in medvit.VARIANTS else MedMamba
+        try:
+            model = kind(**self.arguments)
+        except ValueError as reason:
+            raise InputError(f"the checkpoint is of no network that can be built: {reason}") from reason
+        report = load_state(model, self.state)
+        if num_classes is not None and num_classes != model.num_classes:
+            model.reset_classifier(num_classes)
+        return model.eval(), report
+
+
+def load_published(
+    source: str | PathLike[str] | Mapping[str, Tensor], *, num_classes: int | None = None
+) -> MedMamba | MedViT:
     """Build the network that a published checkpoint holds, with its weights, in evaluation mode.
 
     Args:
@@ -54,22 +84,43 @@ def load_published(source: str | PathLike[str] | Mapping[str, Tensor], *, num_cl
         num_classes: Replace the head by a new one of this size; None keeps the checkpoint's.
 
     Raises:
-        InputError: The file cannot be read as plain weights, or is no MedMamba or VMamba checkpoint.
+        InputError: The file cannot be read as plain weights, or is no MedMamba, VMamba or MedViT checkpoint.
     """
     return load_with_report(source, num_classes=num_classes)[0]
 
 
 def load_with_report(
     source: str | PathLike[str] | Mapping[str, Tensor], *, num_classes: int | None = None
-) -> tuple[MedMamba, Report]:
+) -> tuple[MedMamba | MedViT, Report]:
     """As `load_published`, with the report of what fitted."""
-    state = unwrap(source if isinstance(source, Mapping) else read_checkpoint(source))
-    arguments = infer_arguments(state)
-    model = MedMamba(**arguments)
-    report = load_state(model, from_published(state))
-    if num_classes is not None and num_classes != model.num_classes:
-        model.reset_classifier(num_classes)
-    return model.eval(), report
+    return recognise(source if isinstance(source, Mapping) else read_checkpoint(source)).load(num_classes)
+
+
+def recognise(state: Mapping[str, object]) -> Published:
+    """Tell whose network a checkpoint holds, and read it off its tensors.
+
+    Raises:
+        InputError: It is no checkpoint of the published code.
+    """
+    tensors = unwrap(state)
+    family = _family(tensors)
+    arguments = family.infer_arguments(tensors)
+    return Published(family.variant_name(arguments), arguments, family.from_published(tensors))
+
+
+def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Published names and shapes, of MedMamba, VMamba or MedViT, to ours."""
+    return _family(state).from_published(state)
+
+
+def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Our names and shapes to published ones: the exact inverse of `from_published`."""
+    return _family(state).to_published(state)
+
+
+def _family(state: Mapping[str, object]) -> Any:
+    """The module that knows the names of a state dict, published or ours."""
+    return medvit_checkpoint if medvit_checkpoint.is_medvit(state) else medmamba_checkpoint
 
 
 def read_checkpoint(path: str | PathLike[str]) -> Mapping[str, object]:
@@ -83,9 +134,15 @@ def read_checkpoint(path: str | PathLike[str]) -> Mapping[str, object]:
     except FileNotFoundError:
         raise InputError(f"there is no file {path}; give the path of a published checkpoint") from None
     except Exception as reason:  # torch raises a different class for each kind of damage
-        first_line = str(reason).strip().splitlines()[0] if str(reason).strip() else type(reason).__name__
+        refused = re.search(r"GLOBAL ([\w.]+) was not an allowed global", str(reason))
+        if refused:
+            raise InputError(
+                f"{path} cannot be read as plain weights: it also holds {refused[1]}, a Python object; where you trust "
+                f"it, save the state dict in torch.load({str(path)!r}, weights_only=False) alone and give that"
+            ) from reason
         raise InputError(
-            f"{path} cannot be read as plain weights ({first_line}); save the model's state_dict alone and give that"
+            f"{path} cannot be read as plain weights ({one_line(reason)}); save the model's state_dict alone and give "
+            "that"
         ) from reason
     if not isinstance(state, Mapping):
         raise InputError(f"{path} holds a {type(state).__name__}; a state dict was expected")
@@ -102,90 +159,6 @@ def unwrap(state: Mapping[str, object]) -> dict[str, Tensor]:
         if tensors and all(name.startswith(prefix) for name in tensors):
             return unwrap({name.removeprefix(prefix): value for name, value in tensors.items()})
     return tensors
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Published names and shapes to ours."""
-    renamed = {}
-    for name, value in state.items():
-        parts = name.split(".")
-        if parts[0] == "layers" and len(parts) > 2 and parts[1].isdigit():
-            # a published stage ends with its patch merging, ours begins with it
-            stage = int(parts[1]) + (parts[2] == "downsample")
-            parts[:2] = ["stages", str(stage)]
-        if parts[0] == "head":
-            parts.insert(1, "fc")
-        ours = ".".join(NAMES.get(part, part) for part in parts)
-        if ours.endswith((".A_log", ".D")):
-            value = value.unflatten(0, (4, -1))
-        renamed[ours] = value
-    return renamed
-
-
-def to_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Our names and shapes to published ones: the exact inverse of `from_published`."""
-    back = {ours: published for published, ours in NAMES.items() if ours not in ("conv", "norm")}
-    renamed = {}
-    for name, value in state.items():
-        parts = name.split(".")
-        if parts[0] == "stages":
-            merging = parts[2] == "downsample"
-            parts[:2] = ["layers", str(int(parts[1]) - merging)]
-            if not merging:
-                inside = "ss2d" in parts
-                local = (
-                    {"conv": "conv2d", "norm": "out_norm"} if inside else {"conv": "conv33conv33conv11", "norm": "ln_1"}
-                )
-                parts = [{**back, **local}.get(part, part) for part in parts]
-        if parts[0] == "head":
-            parts.remove("fc")
-        renamed[".".join(parts)] = value.flatten(0, 1) if name.endswith((".A_log", ".D")) else value
-    return renamed
-
-
-def infer_arguments(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """Arguments of the network that a published state dict belongs to, read off its names and shapes.
-
-    Raises:
-        InputError: It is no checkpoint of the published code.
-    """
-    blocks = [re.match(r"layers\.(\d+)\.blocks\.(\d+)\.", name) for name in state]
-    found = sorted({(int(m[1]), int(m[2])) for m in blocks if m})
-    stem, head = state.get("patch_embed.proj.weight"), state.get("head.weight")
-    rates = state.get("layers.0.blocks.0.self_attention.A_logs")
-    if not found or stem is None or head is None or rates is None:
-        raise InputError(
-            "this is no checkpoint of the published MedMamba or VMamba code: of patch_embed.proj.weight, head.weight "
-            f"and layers.0.blocks.0.self_attention.A_logs it must have all, but its tensors are {_some(state)}"
-        )
-    stages = range(found[-1][0] + 1)
-    widths = [stem.shape[0]]
-    for i in stages[:-1]:
-        reduction = state.get(f"layers.{i}.downsample.reduction.weight")
-        if reduction is None:
-            raise InputError(f"the checkpoint lacks layers.{i}.downsample.reduction.weight; it is not whole")
-        widths.append(reduction.shape[0])
-    convolves = any(".conv33conv33conv11." in name for name in state)
-    splits = state["layers.0.blocks.0.ln_1.weight"].shape[0] != widths[0]
-    return {
-        "in_chans": stem.shape[1],
-        "num_classes": head.shape[0],
-        "depths": tuple(sum(stage == i for stage, _ in found) for i in stages),
-        "widths": tuple(widths),
-        "patch_size": stem.shape[-1],
-        "state_size": rates.shape[1],
-        "block": ("split" if splits else "sum") if convolves else "scan",
-        "final_norm": "norm.weight" in state,
-    }
-
-
-def variant_name(arguments: Mapping[str, object]) -> str:
-    """Registered name with the depths, widths, block and norm of `arguments`, else the nearest one in kind."""
-    keys = ("depths", "widths", "block", "final_norm")
-    for name, row in VARIANTS.items():
-        if all(getattr(row, key) == arguments[key] for key in keys):
-            return name
-    return next(name for name, row in VARIANTS.items() if row.block == arguments["block"])
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> Report:
@@ -205,8 +178,3 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor]) -> Report:
         raise InputError(f"the checkpoint does not fit the network: {report}; give one of the published code")
     model.load_state_dict(fitting, strict=False)
     return report
-
-
-def _some(names: Mapping[str, object]) -> str:
-    listed = list(names)
-    return f"{', '.join(listed[:3])}{', ...' if len(listed) > 3 else ''}" if listed else "none"

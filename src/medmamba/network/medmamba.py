@@ -143,7 +143,7 @@ class MedMamba(nn.Module):
         """
         if output_fmt not in ("NCHW", "NHWC"):
             raise ValueError(f"output_fmt is {output_fmt!r}; it must be 'NCHW' or 'NHWC'")
-        taken = self._taken(indices)
+        taken = taken_stages(len(self.stages), indices)
         x = self.patch_embed(image)
         maps = []
         for i, stage in enumerate(self.stages[: max(taken) + 1] if stop_early else self.stages):
@@ -157,22 +157,13 @@ class MedMamba(nn.Module):
         self, indices: int | list[int] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the stages after the last one in `indices`, and the head; returns the stages that are taken."""
-        taken = self._taken(indices)
+        taken = taken_stages(len(self.stages), indices)
         self.stages = self.stages[: max(taken) + 1]
         if prune_norm:
             self.norm = nn.Identity()
         if prune_head:
             self.reset_classifier(0, "")
         return taken
-
-    def _taken(self, indices: int | list[int] | None) -> list[int]:
-        """Numbers of the stages that are asked for: all, the last n, or a list that may count from the end."""
-        number = len(self.stages)
-        if indices is None or isinstance(indices, int):
-            indices = list(range(-(number if indices is None else indices), 0))
-        if not indices or not all(-number <= i < number for i in indices):
-            raise ValueError(f"stages {indices} were asked for; there are {number}")
-        return [i % number for i in indices]
 
     def get_classifier(self) -> nn.Module:
         """The linear layer that gives the logits."""
@@ -214,6 +205,15 @@ def _initialise(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+
+def taken_stages(number: int, indices: int | list[int] | None) -> list[int]:
+    """Those of `number` stages that are asked for: all, the last n, or a list that may count from the end."""
+    if indices is None or isinstance(indices, int):
+        indices = list(range(-(number if indices is None else indices), 0))
+    if not indices or not all(-number <= i < number for i in indices):
+        raise ValueError(f"stages {indices} were asked for; there are {number}")
+    return [i % number for i in indices]
 
 
 def check_size(size: tuple[int, int]) -> None:

@@ -13,7 +13,12 @@ import torch
 from torch import Tensor, nn
 
 # oneDNN's names of what can follow a convolution
-FOLLOWING: dict[type[nn.Module], str] = {nn.Identity: "none", nn.ReLU: "relu", nn.SiLU: "swish"}
+FOLLOWING: dict[type[nn.Module], str] = {
+    nn.Identity: "none",
+    nn.ReLU: "relu",
+    nn.SiLU: "swish",
+    nn.Hardswish: "hardswish",
+}
 
 
 class PackedConv2d(nn.Conv2d):

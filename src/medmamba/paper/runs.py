@@ -87,6 +87,7 @@ def run_missing(
     *,
     cut: bool = False,
     work: str | os.PathLike[str] | None = None,
+    keep: str | os.PathLike[str] | None = None,
     commit: str | None = None,
     report: Callable[[str], None] = logger.info,
 ) -> Summary:
@@ -105,6 +106,8 @@ def run_missing(
             those at work shortly before are stopped so that they can go on later. None for no deadline.
         cut: Start runs that would not end by the deadline as well: worth it if `work` is kept until the next call.
         work: Folder for unfinished trainings and logs, some hundred MB a run at work; `work` in `out` by default.
+        keep: Folder for the trained models, each under its run's name; a run without a model there is made again. None
+            throws them away.
         commit: Of this code, to be recorded.
         report: Takes lines on the progress.
 
@@ -116,14 +119,14 @@ def run_missing(
     data, out = Path(data_folder), Path(out)
     summary, queue = Summary(), []
     for run in plan:
-        if is_finished(run, out):
+        if is_finished(run, out) and (keep is None or (Path(keep) / run.name).is_dir()):
             summary.there.append(run.name)
         elif not _there(data, run):
             summary.absent.append(run.name)
         else:
             queue.append(run)
     report(f"{len(queue)} runs to make, {len(summary.there)} are there, the data of {len(summary.absent)} is absent")
-    place = _Place(data, out, Path(work) if work else out / "work", tuple(devices), per_device, commit)
+    place = _Place(data, out, Path(work) if work else out / "work", tuple(devices), per_device, commit, keep)
     _Schedule(place, queue, summary, deadline_seconds, cut, report).run()
     report(str(summary))
     return summary
@@ -147,6 +150,7 @@ class _Place:
     devices: tuple[str, ...]
     per_device: int
     commit: str | None
+    keep: str | os.PathLike[str] | None
 
     def start(self, run: Run, device: str) -> subprocess.Popen[bytes]:
         """A worker; what it says goes to a log beside its folder of work."""
@@ -159,6 +163,7 @@ class _Place:
             environment["CUDA_VISIBLE_DEVICES"] = visible.split(",")[int(index)] if visible else index
             device = "cuda"
         folders = {"data": self.data, "out": self.out, "work": self.work}
+        folders |= {} if self.keep is None else {"keep": Path(self.keep)}
         paths = {name: os.path.abspath(path) for name, path in folders.items()}
         job = Job(run, device=device, workers=threads if kind == "cuda" else 0, commit=self.commit, **paths)
         log = self.log(run)

@@ -44,6 +44,7 @@ class Job:
         device: As for `medmamba train`.
         workers: Processes that augment images, where those do not live on the GPU.
         commit: Of this code, where that is known.
+        keep: Folder for the trained model, under the run's name; None throws it away.
     """
 
     run: Run
@@ -53,6 +54,7 @@ class Job:
     device: str
     workers: int = 0
     commit: str | None = None
+    keep: str | None = None
 
     def to_json(self) -> str:
         """The argument of a worker."""
@@ -104,6 +106,9 @@ def make(job: Job) -> Path | None:
     if not is_over(history, recipe.epochs, recipe.patience):
         return None
     path = _test(job, data, folder, history)
+    if job.keep is not None:
+        (folder / RESUME).unlink(missing_ok=True)
+        shutil.copytree(folder, Path(job.keep) / run.name, dirs_exist_ok=True)
     shutil.rmtree(folder)
     return path
 

@@ -44,7 +44,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Import:
-    """Turn a checkpoint of the published MedMamba code into a bundle."""
+    """Turn a checkpoint of the published MedMamba, VMamba or MedViT code into a bundle."""
 
     checkpoint: Positional[Path]
     """The .pth file; depths, widths, patch and state size are read off it."""
