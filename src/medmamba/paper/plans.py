@@ -36,8 +36,8 @@ SETS: Mapping[str, Images] = {
     "retinamnist": _medmnist("retinamnist", 1080),
     "pneumoniamnist": _medmnist("pneumoniamnist", 4708, "pneumoniamnist_reassembled"),
     "busi": Images(("busi256", "busi"), 544, "clinical"),
-    "bccd": Images(("bccd_cells", "bccd"), 733, "clinical"),
-    "isic2017": Images(("isic2017",), 68, "clinical"),
+    "bccd": Images(("bccd_cells", "bccd"), 637, "clinical"),
+    "isic2017": Images(("isic2017/labels.csv",), 68, "clinical"),
 }
 
 
