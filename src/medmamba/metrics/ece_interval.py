@@ -1,9 +1,9 @@
 """The interval of an expected calibration error (ECE), by inverting a test.
 
-The bootstrap fails here. An ECE is a mean of distances, so that noise makes it larger, never smaller: that of few images
-lies above the truth, and that of their resamples, noisier still, above their own. Turning the percentiles round or
-taking the bias from them mends half of it. So it is asked instead which true errors would give, among simulated
-outcomes for these very confidences, an ECE as small or as large as the one seen.
+The bootstrap fails here. An ECE is a mean of distances, so that noise makes it larger: that of few images lies above
+the truth on average, and that of their resamples, noisier still, above their own. Turning the percentiles round the
+value, or taking twice the bias from them, mends part of it only. So it is asked instead which true errors would give,
+with simulated outcomes for these very confidences, an ECE like the one seen.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from medmamba.metrics.calibration import Binning, confidences, ece, equal_width
 from medmamba.metrics.intervals import Interval, units_and_strata
 from medmamba.tasks import Task
 
-STEPS = 40  # true errors that are tried
+STEPS = 25  # true errors that are tried
 DRAWS = 1000
 
 
@@ -32,9 +32,10 @@ def ece_interval(
 ) -> Interval | None:
     """Interval of the true ECE, holding the one of these images.
 
-    A bin's gap is the distance of mean confidence and share right. True gaps are supposed to be those seen, all times
-    one factor; the interval holds the errors for which the ECE seen lies between the (1 - level) / 2 and
-    (1 + level) / 2 quantiles of simulated ones. Where it lies below them all only the ends at 0 and at itself are left.
+    The gap of a bin is mean confidence less share right. True gaps are supposed to have the shape of those seen: all of
+    them times one factor, and for the low end only those that stand out of the noise, since the others may be nothing
+    else. The interval holds the true errors for which the ECE seen lies between the (1 - level) / 2 and (1 + level) / 2
+    quantiles of simulated ones, and reaches up to the ECE seen where that is above.
 
     Args:
         task: Decides what a confidence is; see `calibration`.
@@ -47,22 +48,21 @@ def ece_interval(
         level: Coverage aimed at, between 0 and 1.
 
     Returns:
-        (low, high) in [0, 1]; None with fewer than two images or patients, or where confidences are all 0 or 1 and
-        right, so that no error can be told.
+        (low, high) in [0, 1]; None with fewer than two images or patients, or where the ECE seen is 0, which is no
+        shape to go by.
     """
     units = units_and_strata(targets, groups)[0]
     if units.max(initial=0) < 1:
         return None
     value = float(ece(task, probabilities, targets, binning=binning))
+    if value < 1e-12:
+        return None
     weight, gap, noise = _bins(task, probabilities, targets, units, binning, np.random.default_rng(seed))
     errors = np.linspace(0, value + float((np.abs(noise) @ weight).max()), STEPS)
-    if errors[-1] == 0:
-        return None
-    factors = errors / value if value else np.zeros(STEPS)
-    ends = [np.quantile(np.abs(noise + factor * gap) @ weight, [(1 - level) / 2, (1 + level) / 2]) for factor in factors]
-    of_high, of_low = np.maximum.accumulate(ends).T
-    # where each quantile reaches the error seen, between two errors that were tried
-    low, high = (float(np.interp(value, quantiles, errors)) for quantiles in (of_low, of_high))
+    # twice its mean size: noise alone gets there in one bin of nine
+    sure = np.where(np.abs(gap) > 2 * np.abs(noise).mean(axis=0), gap, 0.0)
+    low = _error_at(value, (1 + level) / 2, errors, sure if sure.any() else gap, noise, weight)
+    high = _error_at(value, (1 - level) / 2, errors, gap, noise, weight)
     return min(low, value), min(1.0, max(high, value))
 
 
@@ -85,8 +85,17 @@ def _bins(
         for k in np.unique(which):
             inside = which == k
             mean, share = confidence[inside].mean(), right[inside].mean()
-            rate = min(mean, share, key=lambda p: abs(p - 0.5))
+            rate = np.clip(min(mean, share, key=lambda p: abs(p - 0.5)), 0, 1)  # a mean may round to above 1
             cases = len(np.unique(units[inside]))
             rows.append((inside.mean(), mean - share, rate - generator.binomial(cases, rate, DRAWS) / cases))
     weight, gap, noise = zip(*rows, strict=True)
     return np.array(weight) / sum(weight), np.array(gap), np.stack(noise, axis=1)
+
+
+def _error_at(
+    value: float, quantile: float, errors: np.ndarray, shape: np.ndarray, noise: np.ndarray, weight: np.ndarray
+) -> float:
+    """The true error, between two of those tried, at which this quantile of the simulated ECEs is the one seen."""
+    gaps = np.outer(errors / (np.abs(shape) @ weight), shape)
+    ends = [np.quantile(np.abs(noise + row) @ weight, quantile) for row in gaps]
+    return float(np.interp(value, np.maximum.accumulate(ends), errors))  # they rise with the true error, but for chance

@@ -141,5 +141,6 @@ def _percentile_interval(values: np.ndarray, tail: float) -> Interval | None:
     known = values[~np.isnan(values)]
     if len(values) - len(known) > _UNDEFINED_ALLOWED * len(values) or len(known) == 0:
         return None
-    low, high = np.quantile(known, [tail, 1 - tail])
+    # of k ordered resamples the i-th has i / (k + 1) below it on average (Efron and Tibshirani 1993, section 12.5)
+    low, high = np.quantile(known, [tail, 1 - tail], method="weibull")
     return float(low), float(high)
