@@ -74,9 +74,10 @@ def test_the_results_file_keeps_the_promises(check):
     low, high = results["wanted"]
     for method, row in results["coverage_by_method"].items():
         assert low <= row["mean"] <= high, method
-    for name, share in results["outside"].items():
-        assert share >= 0.925, name
-        assert name.startswith("difference of"), "the paired bootstrap of 42 positive images, told in the documents"
+    assert results["outside"] == {}, "figures whose intervals hold the truth less or more often than wanted"
+    for row in results["coverage_of_ece"]:
+        assert row["without_interval"] == 0
+        assert row["coverage"] >= low, row
     assert results["delong_variance"]["by_bootstrap"] == pytest.approx(1, abs=0.1)
     assert max(results["delong_against_independent"].values()) < 1e-8
     assert max(results["ece_of_calibrated"]["two classes"], results["ece_of_calibrated"]["five classes"]) < 0.02

@@ -76,7 +76,7 @@ def summarise_calibration(
             name: ece_interval(task, probabilities, targets, binning=binning, groups=groups, seed=seed)
             for name, binning in binnings.items()
         }
-    values = {name: figure(task, probabilities, targets) for name, figure in of.items()} | {
+    values = {name: figure(task, probabilities, targets, None) for name, figure in of.items()} | {
         name: ece(task, probabilities, targets, binning=binning) for name, binning in binnings.items()
     }
     figures: dict[str, Any] = {}
