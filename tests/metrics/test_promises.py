@@ -85,7 +85,7 @@ def test_the_results_file_keeps_the_promises(check):
         assert row["without_interval"] == 0
         if (
             row["probabilities"] == "calibrated"
-        ):  # at the border of what an ECE can be: too often, told in the documents
+        ):  # at the border: too often, as the documents tell
             assert low <= row["coverage"], row
         else:
             assert low <= row["coverage"] <= high, row
