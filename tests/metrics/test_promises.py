@@ -83,9 +83,7 @@ def test_the_results_file_keeps_the_promises(check):
     assert results["outside"] == {}, "figures whose intervals hold the truth less or more often than wanted"
     for row in results["coverage_of_ece"]:
         assert row["without_interval"] == 0
-        if (
-            row["probabilities"] == "calibrated"
-        ):  # at the border: too often, as the documents tell
+        if row["probabilities"] == "calibrated":  # at the border: too often, as the documents tell
             assert low <= row["coverage"], row
         else:
             assert low <= row["coverage"] <= high, row
