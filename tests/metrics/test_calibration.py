@@ -11,6 +11,7 @@ from medmamba.errors import InputError
 from medmamba.metrics import (
     brier,
     ece,
+    ece_interval,
     expected_ece,
     fit_temperature,
     nll,
@@ -237,3 +238,48 @@ def test_an_overconfident_model_is_seen_in_the_summary():
     assert report["ece"]["low"] > 0.03
     assert report["ece"]["value"] > report["ece"]["by_chance"]["high"]
     assert report["slope"] < 0.6
+
+
+@pytest.mark.parametrize("task", [Task.BINARY, Task.MULTICLASS, Task.MULTILABEL])
+@pytest.mark.parametrize("binning", [equal_width, equal_mass])
+@pytest.mark.parametrize("n", [2, 7, 60, 2000])
+def test_the_interval_of_an_ece_holds_it(task, binning, n):
+    for temperature in (0.3, 1.0, 3.0):
+        p, y = simulated(task, n, 2 if task is Task.BINARY else 4, temperature=temperature, seed=n)
+        value = float(ece(task, p, y, binning=binning))
+        low, high = ece_interval(task, p.astype(np.float32), y, binning=binning)
+        assert 0 <= low <= value + 1e-6
+        assert value - 1e-6 <= high <= 1
+        assert low < high
+    assert ece_interval(task, p, y, binning=binning) == ece_interval(task, p, y, binning=binning)
+
+
+def test_the_interval_of_an_ece_where_nothing_can_be_told():
+    certain = np.eye(2)[[0, 1, 1, 0]]
+    assert ece_interval(Task.BINARY, certain, np.array([0, 1, 1, 0])) is None, "certain and right"
+    low, high = ece_interval(Task.BINARY, certain, np.array([0, 1, 1, 1]))
+    assert 0 <= low < 0.25 < high < 1, "certain, and once wrong"
+    assert ece_interval(Task.BINARY, np.array([[0.3, 0.7]]), np.array([1])) is None
+    assert ece_interval(Task.BINARY, np.zeros((0, 2)), np.zeros(0, int)) is None
+    p, y = simulated(classes=2, n=9)
+    assert ece_interval(Task.BINARY, p, y, groups=["a"] * 9) is None
+
+
+def test_images_of_one_patient_widen_the_interval_of_an_ece():
+    p, y = simulated(Task.BINARY, 200, 2, temperature=0.4)
+    copies, truth = np.repeat(p, 5, axis=0), np.repeat(y, 5)
+    alone = ece_interval(Task.BINARY, p, y)
+    assert ece_interval(Task.BINARY, copies, truth, groups=[f"{k // 5}" for k in range(1000)]) == pytest.approx(alone)
+    low, high = ece_interval(Task.BINARY, copies, truth)
+    assert high - low < 0.7 * (alone[1] - alone[0])
+
+
+@pytest.mark.parametrize(("temperature", "n"), [(0.8, 156), (0.5, 400)])
+def test_the_interval_of_an_ece_holds_the_truth(temperature, n):
+    """200 sets, whose share wavers by 3 points (two standard errors) around the 95 % that are promised."""
+    truth = float(ece(Task.BINARY, *simulated(Task.BINARY, 400_000, 2, temperature=temperature)))
+    held = []
+    for seed in range(200):
+        low, high = ece_interval(Task.BINARY, *simulated(Task.BINARY, n, 2, temperature=temperature, seed=seed))
+        held.append(low <= truth <= high)
+    assert 0.92 <= np.mean(held) <= 1

@@ -4,10 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.stats import binomtest, norm, t
 
 from medmamba.metrics import bootstrap, summarise, wilson
 from medmamba.metrics.intervals import resample_weights, units_and_strata
+from medmamba.metrics.tails import expanded_tails, t_quantile
 from medmamba.tasks import Task
 
 
@@ -76,6 +77,48 @@ def test_the_interval_of_a_mean_is_that_of_theory():
     half = 1.96 * scores.std() / 20
     assert low == pytest.approx(scores.mean() - half, abs=0.1 * half)
     assert high == pytest.approx(scores.mean() + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.9, 0.95, 0.99])
+def test_quantiles_of_t_equal_scipy(level):
+    df = np.array([3, 4.5, 5, 8, 20, 41, 1000.0, np.inf])
+    expected = t.ppf((1 + level) / 2, df)
+    found = t_quantile(level, df)
+    assert found[df >= 3] == pytest.approx(expected, rel=0.01)
+    assert found[df >= 5] == pytest.approx(expected[df >= 5], rel=0.001)
+    assert found[df >= 20] == pytest.approx(expected[df >= 20], rel=1e-6)
+
+
+def test_tails_are_those_of_hesterberg_where_all_images_are_drawn_alike():
+    for n in (5, 10, 42, 1000):
+        (tail,) = expanded_tails(0.95, np.array([n]), np.array([[0.3]]))
+        assert tail == pytest.approx(norm.cdf(-np.sqrt(n / (n - 1)) * t.ppf(0.975, n - 1)), rel=0.01)
+    assert expanded_tails(0.95, np.array([2]), np.array([[0.3]])) < 1e-6, "two cases: the range of all resamples"
+    assert expanded_tails(0.95, np.array([1, 30]), np.array([[0.0], [0.0]])) == pytest.approx(0.025), "constant"
+
+
+def test_a_small_class_widens_the_figures_that_hang_on_it():
+    sizes = np.array([1000, 4])
+    of_many, of_both, of_few = expanded_tails(0.95, sizes, np.array([[1.0, 0.5, 0.0], [0.0, 0.5, 1.0]]))
+    assert of_many == pytest.approx(norm.cdf(-np.sqrt(1000 / 999) * t.ppf(0.975, 999)), rel=1e-3)
+    assert of_few == pytest.approx(norm.cdf(-np.sqrt(4 / 3) * t.ppf(0.975, 3)), rel=0.05)
+    assert of_few < of_both < of_many
+
+
+def test_the_interval_of_few_cases_is_that_of_student():
+    """Ten cases of one class beside a thousand of another: Student's t with nine degrees of freedom."""
+    generator = np.random.default_rng(0)
+    scores, targets = generator.normal(size=1010), np.repeat([0, 1], [1000, 10])
+    few = targets == 1
+
+    def means(scores, targets, weights):
+        return np.stack([(weights[:, side] @ scores[side]) / side.sum() for side in (few, ~few)], axis=1)
+
+    intervals = bootstrap(means, scores, targets, resamples=20_000)
+    for side, (low, high) in zip((few, ~few), intervals, strict=True):
+        n = side.sum()
+        half = t.ppf(0.975, n - 1) * scores[side].std(ddof=1) / np.sqrt(n)
+        assert high - low == pytest.approx(2 * half, rel=0.05)
 
 
 def test_level_widens_and_seed_repeats():

@@ -146,7 +146,7 @@ def test_patients_with_several_images_have_no_p_values():
     report = compare_scores(Task.BINARY, a, b, targets, ("no", "yes"), groups=groups, resamples=100)
     assert {row["p"] for row in report["differences"].values()} == {None}
     assert {row["method"] for row in report["differences"].values()} == {
-        "paired percentile bootstrap, patients drawn with replacement"
+        "paired expanded percentile bootstrap, patients drawn with replacement"
     }
     assert "no p-values" in report["notes"][0]
     assert report["patients"] == 50

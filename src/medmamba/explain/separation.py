@@ -68,7 +68,7 @@ def interval_method(patients: Sequence[str] | None, seed: int) -> dict[str, Any]
     if patients is None or not repeat(patients):
         return {"method": "Wilson's score interval", "level": 0.95, "unit": "image"}
     method = (
-        f"percentile bootstrap of {RESAMPLES} resamples, patients drawn with replacement within each class; "
+        f"expanded percentile bootstrap of {RESAMPLES} resamples, patients drawn with replacement within each class; "
         "Wilson's score interval for as many patients where all images agree"
     )
     return {"method": method, "level": 0.95, "resamples": RESAMPLES, "seed": seed, "unit": "patient"}

@@ -28,6 +28,7 @@ from medmamba.metrics.conformal import (
 )
 from medmamba.metrics.curves import class_curves
 from medmamba.metrics.delong import auc_interval
+from medmamba.metrics.ece_interval import ece_interval
 from medmamba.metrics.intervals import bootstrap, wilson
 from medmamba.metrics.operating import threshold_for_sensitivity, threshold_for_specificity, youden_threshold
 from medmamba.metrics.pairs import Difference, delong_test, holm, mcnemar, paired_bootstrap
@@ -54,6 +55,7 @@ __all__ = [
     "coverage_range",
     "delong_test",
     "ece",
+    "ece_interval",
     "expected_ece",
     "f1",
     "fit_temperature",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,10 +19,12 @@ from medmamba.metrics.calibration import (
     slope_intercept,
 )
 from medmamba.metrics.classification import number
-from medmamba.metrics.intervals import bootstrap, wilson
+from medmamba.metrics.ece_interval import ece_interval
+from medmamba.metrics.intervals import Interval, bootstrap, wilson
 from medmamba.tasks import Task
 
 DRAWS = 200
+Figure = Callable[[Task, np.ndarray, np.ndarray, np.ndarray | None], np.ndarray]
 DEFINITIONS = {
     "nll": "negative log-likelihood: mean of -log of the true class's probability (multi-label: over labels of the "
     "binary cross-entropy)",
@@ -52,8 +54,8 @@ def summarise_calibration(
         targets: Class indices (n,); for multi-label 0 or 1, (n, classes).
         positive: Index of the positive class of a binary task.
         groups: Patient of each image, (n,); whole patients are resampled then.
-        resamples: Bootstrap draws; 0 leaves the intervals out.
-        seed: Of the bootstrap and of what chance alone gives.
+        resamples: Bootstrap draws; 0 leaves the intervals out, those of `ece_interval` too.
+        seed: Of the bootstrap and of all that is simulated.
 
     Returns:
         `nll`, `brier`, `ece`, `ece_equal_mass`: figures (`value`, `low`, `high`, `definition`), the last two with
@@ -61,24 +63,29 @@ def summarise_calibration(
         for other tasks); `bins` of `reliability`, for multi-label of images and labels together. None for what cannot
         be computed, never NaN.
     """
-    of = {"nll": nll, "brier": brier, "ece": ece, "ece_equal_mass": _ece_equal_mass}
+    of: dict[str, Figure] = {"nll": nll, "brier": brier}
+    binnings: dict[str, Binning] = {"ece": equal_width, "ece_equal_mass": equal_mass}
 
     def statistic(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> np.ndarray:
         return np.stack([figure(task, scores, targets, weights) for figure in of.values()], axis=-1)
 
-    values = {name: number(figure(task, probabilities, targets)) for name, figure in of.items()}
-    ends: dict[str, tuple[float | None, float | None]] = dict.fromkeys(of, (None, None))
+    intervals: dict[str, Interval | None] = dict.fromkeys((*of, *binnings))
     if resamples:
         found = bootstrap(statistic, probabilities, targets, groups=groups, resamples=resamples, seed=seed)
-        ends = {name: interval or (None, None) for name, interval in zip(of, found, strict=True)}
-    figures: dict[str, Any] = {
-        name: {"value": values[name], "low": ends[name][0], "high": ends[name][1], "definition": DEFINITIONS[name]}
-        for name in of
+        intervals |= dict(zip(of, found, strict=True)) | {
+            name: ece_interval(task, probabilities, targets, binning=binning, groups=groups, seed=seed)
+            for name, binning in binnings.items()
+        }
+    values = {name: figure(task, probabilities, targets, None) for name, figure in of.items()} | {
+        name: ece(task, probabilities, targets, binning=binning) for name, binning in binnings.items()
     }
-    for name, binning in (("ece", equal_width), ("ece_equal_mass", equal_mass)):
-        chance = expected_ece(task, probabilities, binning=binning, seed=seed)
-        mean, high = chance or (None, None)
-        figures[name] |= _reversed(values[name], ends[name], high) | {"by_chance": {"mean": mean, "high": high}}
+    figures: dict[str, Any] = {}
+    for name, value in values.items():
+        low, high = intervals[name] or (None, None)
+        figures[name] = {"value": number(value), "low": low, "high": high, "definition": DEFINITIONS[name]}
+    for name, binning in binnings.items():
+        mean, high = expected_ece(task, probabilities, binning=binning, seed=seed) or (None, None)
+        figures[name]["by_chance"] = {"mean": mean, "high": high}
     line = slope_intercept(probabilities[:, positive], targets == positive) if task is Task.BINARY else None
     confidence, right = confidences(task, probabilities, targets)
     return figures | {
@@ -137,22 +144,3 @@ def reliability(
         mean = float(confidence[inside].mean())
         rows.append({"n": n, "confidence": mean, "right": hits / n, "low": low, "high": high})
     return rows
-
-
-def _ece_equal_mass(
-    task: Task, probabilities: np.ndarray, targets: np.ndarray, weights: np.ndarray | None = None
-) -> np.ndarray:
-    return ece(task, probabilities, targets, weights, binning=equal_mass)
-
-
-def _reversed(
-    value: float | None, ends: tuple[float | None, float | None], by_chance: float | None
-) -> dict[str, float | None]:
-    """The interval of an ECE: the bootstrap's turned round the value, since resampling adds as much bias as there is.
-
-    It may lie below the value. Its low end is 0 where chance alone explains the value.
-    """
-    if value is None or by_chance is None or ends[0] is None or ends[1] is None:
-        return {"low": None, "high": None}
-    low = 0.0 if value <= by_chance else max(0.0, 2 * value - ends[1])
-    return {"low": low, "high": min(1.0, max(low, 2 * value - ends[0]))}

@@ -1,6 +1,7 @@
 """Intervals: Wilson's for a proportion, and the percentile bootstrap for everything else.
 
-The bootstrap resamples images within their class, or whole patients where they are known.
+The bootstrap resamples images within their class, or whole patients where they are known; its percentiles are expanded
+for small samples, see `tails`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from math import sqrt
 from statistics import NormalDist
 
 import numpy as np
+
+from medmamba.metrics.tails import expanded_tails, variance_by_stratum
 
 Statistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 Interval = tuple[float, float]
@@ -100,7 +103,7 @@ def bootstrap(
     seed: int = 0,
     level: float = 0.95,
 ) -> list[Interval | None]:
-    """Percentile intervals of several figures at once (Efron and Tibshirani 1993, chapter 13).
+    """Percentile intervals of several figures at once, expanded for small samples (Hesterberg 2015; see `tails`).
 
     Args:
         statistic: Gives figures (resamples, figures) for (scores, targets, weights), where weights (resamples, n) say
@@ -119,18 +122,25 @@ def bootstrap(
     """
     if resamples < 1:
         raise ValueError(f"a bootstrap needs at least one resample, not {resamples}")
-    figures = np.concatenate(
-        [statistic(scores, targets, weights) for weights in resample_weights(targets, groups, resamples, seed)]
-    )
-    strata = units_and_strata(targets, groups)[1]
+    middle = statistic(scores, targets, np.ones((1, len(targets))))
+    units, strata = units_and_strata(targets, groups)
     if len(strata) == 0 or np.unique(strata, return_counts=True)[1].max() < 2:
-        return [None] * figures.shape[1]
-    return [_percentile_interval(column, level) for column in figures.T]
+        return [None] * middle.shape[1]
+    first = np.unique(units, return_index=True)[1]  # an image of each unit
+    portions, covariances = [], np.zeros((len(strata), middle.shape[1]))
+    for weights in resample_weights(targets, groups, resamples, seed):
+        portions.append(statistic(scores, targets, weights))
+        covariances += (weights[:, first] - 1).T @ np.nan_to_num(portions[-1] - middle) / resamples
+    figures = np.concatenate(portions)
+    spread = np.nan_to_num(figures - middle).var(axis=0)
+    tails = expanded_tails(level, *variance_by_stratum(covariances, spread, strata, resamples))
+    return [_percentile_interval(column, tail) for column, tail in zip(figures.T, tails, strict=True)]
 
 
-def _percentile_interval(values: np.ndarray, level: float) -> Interval | None:
+def _percentile_interval(values: np.ndarray, tail: float) -> Interval | None:
     known = values[~np.isnan(values)]
     if len(values) - len(known) > _UNDEFINED_ALLOWED * len(values) or len(known) == 0:
         return None
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    # of k ordered resamples the i-th has i / (k + 1) below it on average (Efron and Tibshirani 1993, section 12.5)
+    low, high = np.quantile(known, [tail, 1 - tail], method="weibull")
     return float(low), float(high)

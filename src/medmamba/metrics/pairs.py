@@ -148,7 +148,7 @@ def paired_bootstrap(
     if resamples:
         intervals = bootstrap(both, scores_a, targets, groups=groups, resamples=resamples, seed=seed, level=level)
     unit = "images" if groups is None else "patients"
-    method = f"paired percentile bootstrap, {unit} drawn with replacement" if resamples else "none"
+    method = f"paired expanded percentile bootstrap, {unit} drawn with replacement" if resamples else "none"
     return [
         Difference(None, None, None, None, method)
         if np.isnan(value)

@@ -19,7 +19,7 @@ AVERAGES = {
 INTERVALS = {
     WILSON: "Wilson's score interval",
     DELONG: "DeLong's interval on the logit scale",
-    BOOTSTRAP: "percentile bootstrap",
+    BOOTSTRAP: "expanded percentile bootstrap",
 }
 NAMES = {"precision": "PPV", "npv": "NPV", "f1": "F1"}  # on a terminal, of a named positive class
 
@@ -63,7 +63,7 @@ def interval_method(resamples: int, *, patients: bool, repeated: bool, strata: b
     """How the intervals were made, in words; `repeated` says whether some patient has several images."""
     unit = "patients" if patients else "images"
     within = " within each class" if strata else ""
-    drawn = f"percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}"
+    drawn = f"expanded percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}"
     if repeated:
         return f"{drawn}, since images of one patient are not independent" if resamples else "none"
     closed = "Wilson's score interval for proportions, DeLong's on the logit scale for the AUC of one class"

@@ -15,6 +15,7 @@ from medmamba.metrics import counts as counting
 from medmamba.metrics.calibration import ece
 from medmamba.metrics.classification import as_table, number
 from medmamba.metrics.counts import ratio
+from medmamba.metrics.ece_interval import ece_interval
 from medmamba.metrics.intervals import Interval, bootstrap
 from medmamba.metrics.ranking import mean_auc, rank_auc, rank_aucs
 from medmamba.tasks import Task, decide
@@ -128,6 +129,11 @@ def estimate(
     intervals: list[Interval | None] = [None] * sum(table.size for table in values.values())
     if resamples:
         intervals = bootstrap(statistic, cells.scores[0], targets, groups=groups, resamples=resamples, seed=seed)
+        task = cells.bundle.task
+        for k, scores in enumerate(cells.scores):  # the figures of the cells come first
+            intervals[k * len(FIGURES) + FIGURES.index("ece")] = ece_interval(
+                task, scores, targets, groups=groups, seed=seed
+            )
     rest = iter(intervals)
     found: dict[str, Any] = {
         name: [_figure(value, next(rest)) for value in table.flat] for name, table in values.items()

@@ -95,8 +95,8 @@ def _about_intervals(resamples: int, task: Task, images: ImageSet) -> str:
     unit = "images" if images.groups is None else "patients"
     within = "" if task is Task.MULTILABEL else " within each class"
     return (
-        f"percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}, the same for all "
-        "cells and both models"
+        f"expanded percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}, the same for "
+        "all cells and both models; for the ECE an inverted test"
     )
 
 
