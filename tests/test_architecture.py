@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "medmamba"
 LAYERS = [
     ("__main__",),
     ("cli",),
-    ("demo", "info", "importing", "benchmark", "export", "report"),
+    ("demo", "info", "importing", "benchmark", "export", "report", "paper"),
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device",),
@@ -34,7 +34,8 @@ ONLY_IN = {
     "llvmlite": {"ops"},
     "matplotlib": {"drawing", "training", "evaluation", "explain", "robustness"},
     "sklearn": {"check", "explain", "calibration"},
-    "threadpoolctl": {"explain"},
+    "threadpoolctl": {"explain", "paper"},
+    "flaml": {"paper"},
     "pytorch_grad_cam": {"explain"},
     "rich": {"cli", "training"},
     "tyro": {"cli", "training"},
