@@ -151,12 +151,12 @@ def run(
         raise InputError(f"{data.name} is multi-label; the AutoML baseline takes data sets with one class an image")
     train, val = data.split("train"), data.split("val")
     view = Pixels(train) if features == PIXELS else Frozen(_open(features, data))
-    seen = [Table(view.rows(images), images.targets) for images in (train, val)]
-    found = search(
-        data.task, *seen, len(data.classes), budget, positive=data.positive, seed=seed, threads=threads
-    )  # which has no way to the test split
-    outcome = {"train_images": len(train), "train_seconds": found.record["wall_seconds"]}
-    outcome["validation"] = _validation(data, found, seen[1])
+    known, chosen_by = (Table(view.rows(images), images.targets) for images in (train, val))
+    classes, positive = len(data.classes), data.positive
+    # which has no way to the test split
+    found = search(data.task, known, chosen_by, classes, budget, positive=positive, seed=seed, threads=threads)
+    outcome: dict[str, Any] = {"train_images": len(train), "train_seconds": found.record["wall_seconds"]}
+    outcome["validation"] = _validation(data, found, chosen_by)
     test = data.split("test")
     scores = found.scores(view.rows(test)).round(DIGITS).astype(np.float32)
     settings = _settings(data, view, found, name or data.name, f"flaml-{budget}", origin or Origin())
