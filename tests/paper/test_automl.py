@@ -2,7 +2,9 @@
 
 import json
 import sys
+import time
 from dataclasses import replace
+from itertools import count
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from medmamba.data import Dataset, Preprocessing, open_data
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
 from medmamba.metrics import accuracy, auc
-from medmamba.paper import automl
+from medmamba.paper import automl, flaml_search
 from medmamba.paper.automl import Frozen, Origin, Pixels, run
 from medmamba.paper.flaml_search import ESTIMATORS, Budget, Table, View, require_flaml, search
 from medmamba.predictor.network import NetworkClassifier
@@ -147,6 +149,23 @@ def test_a_number_of_trials_gives_the_same_run_again_and_another_seed_another(tm
     np.testing.assert_array_equal(scores["scores"], same["scores"])
     _, other = read(run(data, tmp_path / "a", budget=budget, seed=3))
     assert (scores["scores"] != other["scores"]).any()
+
+
+def test_trials_are_the_same_on_a_slower_machine(monkeypatch):
+    data = data_set(Task.MULTICLASS)
+    tables = [Table(Pixels(each).rows(each), each.targets) for each in map(data.split, ("train", "val"))]
+    quick = search(Task.MULTICLASS, *tables, 3, Budget(trials=12)).record
+    calls = count()
+
+    def slow(*arguments):
+        time.sleep(0.4 * (next(calls) % 4 < 2))  # for two of the four estimators
+        return auc(*arguments)
+
+    monkeypatch.setattr(flaml_search, "auc", slow)
+    slowed = search(Task.MULTICLASS, *tables, 3, Budget(trials=12)).record
+    assert slowed["wall_seconds"] > 2
+    same = ("trials", "best_trial", "best_estimator", "best_config", "validation_auc")
+    assert {name: slowed[name] for name in same} == {name: quick[name] for name in same}
 
 
 def test_a_time_is_said_not_to_be_repeatable(tmp_path):
