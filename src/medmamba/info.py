@@ -15,6 +15,7 @@ EXTRAS = {
     "train": ("lightning", "matplotlib"),
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
     "dicom": ("pydicom", "pylibjpeg", "openjpeg", "libjpeg"),
+    "automl": ("flaml", "lightgbm"),
 }
 
 # what the paper's tables print: parameters in millions at 6 or 1000 classes, multiply-adds in G at 224 x 224;
