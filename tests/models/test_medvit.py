@@ -10,14 +10,13 @@ import timm
 import torch
 from torch import nn
 
-from medmamba.bundle import Bundle
+from medmamba.bundle import Bundle, load_model
 from medmamba.cli import main
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.evaluation import complexity
 from medmamba.explain.layers import default_layers, find_layers
 from medmamba.export import export
-from medmamba.export.program import as_onnx, trace
 from medmamba.models import MedViT, create_model, load_published
 from medmamba.models.medvit import VARIANTS, build, smallest_side
 from medmamba.models.medvit_blocks import ECB, ESA, LTB, Embed, round32
@@ -36,7 +35,7 @@ MINI = {
 SMALL = {
     "stem_widths": (8, 8, 16),
     "depths": (1, 1, 5, 1),
-    "widths": ((16,), (16, 64), (16, 64), (16, 64)),
+    "widths": ((16,), (16, 128), (16, 128), (16, 128)),
     "head_dim": 16,
 }
 
@@ -81,7 +80,7 @@ def test_parity_in_float64(golden_folder, published, case):
 
 def test_the_bias_of_the_keys_has_no_influence(published):
     net = load_published(published).double()
-    net(torch.randn(1, 3, 32, 32, dtype=torch.float64)).sum().backward()
+    net(torch.randn(1, 3, 25, 25, dtype=torch.float64)).sum().backward()
     biases = [p.grad for name, p in net.named_parameters() if name.endswith("attention.k.bias")]
     assert len(biases) == 3
     assert all(gradient.abs().max() < 1e-12 for gradient in biases)
@@ -172,7 +171,7 @@ def test_initialisation():
     torch.manual_seed(0)
     net = MedViT(**MINI)
     weights = torch.cat([m.weight.flatten() for m in net.modules() if isinstance(m, nn.Conv2d | nn.Linear)])
-    assert weights.std() == pytest.approx(0.02, rel=0.01)
+    assert weights.detach().std() == pytest.approx(0.02, rel=0.01)
     assert not any(m.bias.any() for m in net.modules() if isinstance(m, nn.Linear | nn.BatchNorm2d))
     assert all(m.bias is None for m in net.modules() if isinstance(m, nn.Conv2d))
 
@@ -180,7 +179,7 @@ def test_initialisation():
 @pytest.mark.parametrize("size", [(25, 25), (28, 28), (33, 47), (16, 64), (64, 64)], ids=str)
 def test_sizes(model, size):
     with torch.no_grad():
-        assert model.forward_features(torch.randn(2, 3, *size)).shape == (2, 64, *(-(-side // 32) for side in size))
+        assert model.forward_features(torch.randn(2, 3, *size)).shape == (2, 128, *(-(-side // 32) for side in size))
         assert model(torch.randn(2, 3, *size)).isfinite().all()
 
 
@@ -202,7 +201,7 @@ def test_sizes_that_are_too_small_are_refused_in_words(model):
         ({"depths": (1, 1, 1)}, "four entries each"),
         ({"widths": ((16,), (64,), (16, 64), (16, 64))}, "one number for the first stage and two"),
         ({"ratios": (8, 4, 0, 1)}, "ratios .* 1 or more"),
-        ({"mix": 1.0}, "64 for attention and 0 for convolution"),
+        ({"mix": 1.0}, "128 for attention and 0 for convolution"),
         ({"head_dim": 48}, "no whole number of heads of 48"),
     ],
 )
@@ -222,7 +221,7 @@ def test_other_pools_and_a_dropped_head(model):
     with torch.no_grad():
         assert net(image).shape == (2, 4)
         assert net.forward_head(net.forward_features(image), pre_logits=True).shape == (2, net.head_hidden_size)
-    assert create_model("medvit_tiny", 0, global_pool="", **SMALL).eval()(image).shape == (2, 64, 1, 1)
+    assert create_model("medvit_tiny", 0, global_pool="", **SMALL).eval()(image).shape == (2, 128, 1, 1)
 
 
 @torch.no_grad()
@@ -239,31 +238,25 @@ def test_made_ready_for_inference_it_is_the_same(model):
     assert len(norms) == 8 + 3 + 1
 
 
-@pytest.mark.parametrize("size", [(64, 64), (35, 46)], ids=str)
-def test_the_exported_network_computes_what_ours_does(model, size):
-    image = torch.randn(2, 3, *size)
-    session = onnxruntime.InferenceSession(as_onnx(trace(model, image, "MedViT"), {}))
-    name = session.get_inputs()[0].name
-    with torch.no_grad():
-        for batch in (image, image[:1], torch.randn(3, 3, *size)):
-            (answer,) = session.run(None, {name: batch.numpy()})
-            torch.testing.assert_close(torch.tensor(answer), model(batch), rtol=1e-4, atol=1e-4)
-
-
-def test_a_bundle_is_exported_and_predicts(model, tmp_path, capsys):
+def test_the_exported_network_computes_what_ours_does(model, tmp_path):
+    """Also where maps are odd, and with every norm: the published code leaves some out of its export."""
     arguments = json.loads(json.dumps(SMALL))
-    bundle = Bundle("medvit_tiny", Task.MULTICLASS, ("a", "b", "c"), Preprocessing(33, 46), model_args=arguments)
+    bundle = Bundle("medvit_tiny", Task.MULTICLASS, ("a", "b", "c"), Preprocessing(35, 46), model_args=arguments)
     bundle.save(tmp_path / "run", model.state_dict())
     path, found = export(tmp_path / "run", images=3)
-    assert path.is_file()
     assert found.passed
-    assert main(["predict", str(tmp_path / "run"), str(tmp_path), "--json"]) in (1, 2)  # no image there
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 35, 46), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(path)
+    (answer,) = session.run(None, {session.get_inputs()[0].name: pixels})
+    with torch.no_grad():
+        expected = model(torch.tensor(pixels).float().div(255).sub(0.5).div(0.5)).softmax(1)
+    torch.testing.assert_close(torch.tensor(answer), expected, rtol=1e-4, atol=1e-5)
 
 
 def test_heat_maps_come_from_a_stage(model):
     found = find_layers(model, 3, (64, 64))
     assert default_layers(model, found, (64, 64)) == ("gradcam", ("stages.1",))
-    assert found["stages.1"] == (64, 8, 8)
+    assert found["stages.1"] == (128, 8, 8)
 
 
 @pytest.mark.parametrize("size", [32, 64])
@@ -322,8 +315,6 @@ def test_import_of_a_published_checkpoint(published, tmp_path, capsys):
     assert main([*command, str(tmp_path / "run")]) == 0
     assert "508 tensors loaded" in capsys.readouterr().out
     image = torch.randn(1, 3, 64, 64)
-    from medmamba.bundle import load_model
-
     with torch.no_grad():
         assert torch.equal(load_model(tmp_path / "run")(image), load_published(published)(image))
     assert main([*command, str(tmp_path / "other"), "--classes", "x", "y", "--new-head"]) == 0
