@@ -26,7 +26,7 @@ SETS = ("busi", "breastmnist", "pneumoniamnist", "retinamnist", "bccd", "isic201
 OF_THE_PAPER = "medmamba_small"
 SHOWN = 3  # classes of a set, an image each
 BESIDE = 3  # blocks in one line
-SIDE, GAP, HEAD = 1.1, 0.06, 0.95  # inches: a picture, between two, above a block
+SIDE, GAP, HEAD = 1.1, 0.06, 0.8  # inches: a picture, between two, above a block
 ROWS = ("original", "heat map", "overlay")
 NO_MEDMAMBA = "no trained MedMamba was given"
 
@@ -88,7 +88,9 @@ def _block(inputs: Inputs, place: Place) -> _Block:
         scores = classifier.probabilities(pixels)
         answer = int(predicted(bundle, scores)[0])
         raw = mapper.raw(pixels, np.array([answer]))
-        heat = merge([layer[0] for layer in raw], mapper.size, bundle.preprocessing.box(*image.shape[:2]), image.shape[:2])
+        heat = merge(
+            [layer[0] for layer in raw], mapper.size, bundle.preprocessing.box(*image.shape[:2]), image.shape[:2]
+        )
         entry = {
             "name": images.names[row],
             "class": bundle.classes[k],
@@ -119,6 +121,7 @@ def _notes(blocks: list[_Block]) -> list[str]:
     notes = [f"Models: {', '.join(models)}; the paper shows MedMamba-S."]
     notes += substitutes([block.place.source for block in blocks])
     notes.append(
+        "Above each picture stands its class, and after the arrow what the model answers and how probable it finds it. "
         "One image of a class (of three classes at most) was drawn by chance from the test split, not chosen for how "
         "its map looks. Each map is stretched from its least value to its greatest, so colours of two maps do not "
         "compare. A map shows where a network found evidence for the class that it answered, not where disease is."
@@ -167,13 +170,13 @@ def _draw_block(figure: Figure, block: _Block, left: float, top: float, *, named
 
 def _show(axes: Any, kind: str, shown: _Shown) -> None:
     if kind == "original":
-        axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255, aspect="auto")
+        axes.imshow(shown.image, cmap="gray", vmin=0, vmax=255)
     elif kind == "overlay":
-        axes.imshow(overlay(shown.image, shown.heat, "paper"), aspect="auto")
+        axes.imshow(overlay(shown.image, shown.heat, "paper"))
     elif shown.entry["empty"]:
         say(axes, EMPTY.replace(" ", "\n", 1))
     else:
-        axes.imshow(shown.heat, cmap=COLOURS["paper"], vmin=0, vmax=1, aspect="auto")
+        axes.imshow(shown.heat, cmap=COLOURS["paper"], vmin=0, vmax=1)
 
 
 def _words(entry: dict[str, Any]) -> str:

@@ -121,6 +121,8 @@ def _below(row: _Row, pixels: str) -> str:
 
 def _image(axes: Axes, pixels: np.ndarray) -> None:
     """A picture as it is, whole: grey in grey, small ones with their pixels to be seen."""
-    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if pixels.shape[0] < 64 else "antialiased")
+    axes.imshow(
+        pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if pixels.shape[0] < 64 else "antialiased"
+    )
     axes.set_axis_off()
     axes.set_anchor("NW")

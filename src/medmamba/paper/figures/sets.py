@@ -88,7 +88,9 @@ def source_of(name: str) -> Source:
     for source in SOURCES.values():
         if plain in (source.name, *source.other_names) or plain.startswith((f"{source.name}_", f"{source.name}@")):
             return source
-    raise InputError(f"there is no data set {name!r}{suggest(plain, list(SOURCES))}; choose one of {', '.join(SOURCES)}")
+    raise InputError(
+        f"there is no data set {name!r}{suggest(plain, list(SOURCES))}; choose one of {', '.join(SOURCES)}"
+    )
 
 
 def find(folder: Path, source: Source) -> Path | None:
