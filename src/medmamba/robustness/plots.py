@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 COLUMNS = 4
 MARKERS = "os^vDPX"
+BESIDE = 0.03  # severities, from a line to the next, so that equal ones can be seen
 # figure: its name in the legend, line style, marker
 LOOKS = {
     "auc": ("AUC", "-", "o"),
@@ -85,8 +86,9 @@ def by_corruption(axes: Axes, report: dict[str, Any], figure: str, names: Sequen
         figures = [report["clean"][figure], *(row[figure] for row in cells)]
         values, lows, highs = (_numbers(figures, bound) for bound in ("value", "low", "high"))
         look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
-        axes.fill_between(range(6), lows, highs, color=look["color"], alpha=0.07, linewidth=0)
-        axes.plot(range(6), values, label=name.replace("_", " "), markersize=4, linewidth=1.3, **look)
+        x = [severity + (k - (len(names) - 1) / 2) * BESIDE for severity in range(6)]
+        axes.fill_between(x, lows, highs, color=look["color"], alpha=0.07, linewidth=0)
+        axes.plot(x, values, label=name.replace("_", " "), markersize=4, linewidth=1.3, **look)
 
 
 def _numbers(figures: list[dict[str, float | None]], key: str) -> list[float]:

@@ -14,7 +14,7 @@ from medmamba.explain.embedding import LIMIT, embed
 from medmamba.explain.features import classes_of
 from medmamba.explain.scatter import Panel, draw_legend, draw_panel
 from medmamba.paper.figures.inputs import Inputs, about_bundle, check_out, finish, footer, say, substitutes
-from medmamba.paper.figures.names import of_bundle
+from medmamba.paper.figures.names import of_bundle, of_class
 from medmamba.paper.figures.sets import Source, stand_in
 from medmamba.paper.figures.trained import UNTRAINED, Place, places
 from medmamba.predictor import load
@@ -48,7 +48,7 @@ def draw(inputs: Inputs) -> dict[str, Any]:
         InputError: No trained model was given, one does not fit its data, or a package is missing.
     """
     check_out(inputs)
-    rows = [_row(inputs, place) for place in places(inputs, SETS)]
+    rows = [_row(inputs, place) for place in places(inputs, SETS, OF_THE_PAPER)]
     notes = _notes(rows)
     report = {"title": "t-SNE of features", "panels": [row.entry for row in rows], "notes": notes}
     return finish(inputs, "figure6", _picture(rows, notes, inputs.seed), report)
@@ -60,8 +60,8 @@ def _row(inputs: Inputs, place: Place) -> _Row:
     if place.why_empty or place.data is None:
         return _Row(place, np.zeros(0, np.int64), (), {}, entry)
     labels = _labels(place)
-    chosen = {label: folder for label, folder in zip(reversed(labels), reversed(place.folders), strict=True)}
-    chosen = {label: chosen[label] for label in dict.fromkeys(labels)}  # of a model given twice, the first
+    # of a model that is given twice, the first
+    chosen = {label: place.folders[labels.index(label)] for label in dict.fromkeys(labels)}
     out = inputs.out / "figure6" / source.name
     report = embed(
         {_plain(label): load(folder, device=inputs.device) for label, folder in chosen.items()},
@@ -101,8 +101,8 @@ def _notes(rows: Sequence[_Row]) -> list[str]:
         f"{row.place.source.title} {row.entry['majority_baseline']:.3f}" for row in rows if row.entry["models"]
     ]
     notes.append(
-        "Silhouette and 5-NN accuracy (95 % interval) are of the features, not of this picture, in which sizes of groups "
-        "and distances between them mean little. Always answering the commonest class would be right in: "
+        "Silhouette and 5-NN accuracy (95 % interval) are of the features, not of this picture, in which sizes of "
+        "groups and distances between them mean little. Always answering the commonest class would be right in: "
         f"{', '.join(baselines)}. All panels of a row show the same test images in the same colours."
     )
     return notes
@@ -127,7 +127,7 @@ def _picture(rows: Sequence[_Row], notes: Sequence[str], seed: int) -> bytes:
             else:
                 say(axes, f"{label}:\n{row.place.why_empty or UNTRAINED}")
         if row.panels:
-            draw_legend(axes, row.classes, row.names)
+            draw_legend(axes, row.classes, [of_class(name) for name in row.names])
     footer(figure, notes, width=width, y=-0.02)
     return png(figure)
 

@@ -14,7 +14,8 @@ from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.pictures import COLOURS, overlay
 from medmamba.explain.run import EMPTY, predicted
 from medmamba.paper.figures.inputs import SOFT, Inputs, about_bundle, check_out, finish, footer, say, substitutes
-from medmamba.paper.figures.names import of_bundle
+from medmamba.paper.figures.names import of_bundle, of_class
+from medmamba.paper.figures.sets import OWN
 from medmamba.paper.figures.trained import Place, first_like, places
 from medmamba.predictor import load
 from medmamba.predictor.opening import open_split
@@ -60,7 +61,7 @@ def draw(inputs: Inputs) -> dict[str, Any]:
         InputError: No trained model was given, one does not fit its data, or a package is missing.
     """
     check_out(inputs)
-    wanted = places(inputs, SETS)
+    wanted = places(inputs, SETS, tuple(OWN))
     blocks = []
     for done, place in enumerate(wanted):
         blocks.append(_block(inputs, place))
@@ -181,13 +182,8 @@ def _show(axes: Any, kind: str, shown: _Shown) -> None:
 
 def _words(entry: dict[str, Any]) -> str:
     """The class, and below it the answer."""
-    true, said = (_short(entry[key]) for key in ("class", "predicted"))
+    true, said = (readable(of_class(entry[key], 16)) for key in ("class", "predicted"))
     return f"{true}\n\N{RIGHTWARDS ARROW} {said}\n    p = {entry['probability']:.2f}"
-
-
-def _short(name: str) -> str:
-    words = f"class {name}" if name.isdigit() else name.replace("_", " ")
-    return readable(words if len(words) <= 16 else words[:15] + "\N{HORIZONTAL ELLIPSIS}")
 
 
 def _bar(figure: Figure, left: float, bottom: float, wide: float, high: float) -> None:

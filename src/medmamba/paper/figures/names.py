@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-PAPER_X = ("medmamba_tiny", "medmnist-autoaugment")  # model and recipe of MedMamba-X
-RECIPE, SIZE = "medmnist", [224, 224]  # of the paper's frame, which labels leave out
+RECIPES = ("medmnist", "clinical")  # the paper's, for MedMNIST and for other sets; labels leave them out
+# models and recipes that are MedMamba-X
+PAPER_X = tuple(("medmamba_tiny", f"{recipe}-autoaugment") for recipe in RECIPES)
+SIZE = [224, 224]  # of the paper's images, in pixels; labels leave it out
 
 LABELS: Mapping[str, str] = {
     "medmamba_nano": "MedMamba nano",
@@ -20,7 +22,9 @@ LABELS: Mapping[str, str] = {
     "medvit_small": "MedViT-S",
     "medvit_large": "MedViT-L",
     "resnet18": "ResNet-18",
+    "resnet18_small_stem": "ResNet-18",
     "resnet50": "ResNet-50",
+    "resnet50_small_stem": "ResNet-50",
     "convnext_tiny": "ConvNeXt-T",
     "convnext_small": "ConvNeXt-S",
     "convnext_base": "ConvNeXt-B",
@@ -30,17 +34,21 @@ LABELS: Mapping[str, str] = {
 }
 
 
-def label(model: str, recipe: str | None = RECIPE, image_size: list[int] | None = None) -> str:
+def label(model: str, recipe: str | None = None, image_size: list[int] | None = None) -> str:
     """A model's name in figures: the paper's where it has one; other recipes and sizes than the paper's are named."""
-    if (model, recipe) == PAPER_X:
-        name, recipe = "MedMamba-X", RECIPE
-    else:
-        name = LABELS.get(model, model)
+    name = "MedMamba-X" if (model, recipe) in PAPER_X else LABELS.get(model, model)
     extra = [] if image_size in (None, SIZE) else [str(image_size[0])]
-    extra += [] if recipe in (None, RECIPE) else [str(recipe)]
+    extra += [] if recipe in (None, *RECIPES) or (model, recipe) in PAPER_X else [str(recipe)]
     return f"{name} ({', '.join(extra)})" if extra else name
 
 
 def of_bundle(about: Mapping[str, Any]) -> str:
     """The label of a trained model, from `about_bundle`."""
-    return label(about["model"], about["recipe"] if (about["model"], about["recipe"]) == PAPER_X else None)
+    recipe = about["recipe"]
+    return label(about["model"], recipe if (about["model"], recipe) in PAPER_X else None)
+
+
+def of_class(name: str, most: int = 100) -> str:
+    """A class's name in words, cut to so many letters; that of a MedMNIST set without names is a number."""
+    words = f"class {name}" if name.isdigit() else name.replace("_", " ")
+    return words if len(words) <= most else words[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -14,6 +14,7 @@ from medmamba.data.catalogue import CATALOGUE
 from medmamba.drawing import new_figure, png, readable
 from medmamba.errors import InputError
 from medmamba.paper.figures.inputs import SOFT, Inputs, check_out, finish, footer, substitutes
+from medmamba.paper.figures.names import of_class
 from medmamba.paper.figures.sets import OWN, SOURCES, Source, check_folder, find, stand_in
 
 if TYPE_CHECKING:
@@ -101,9 +102,8 @@ def _picture(rows: list[_Row], notes: list[str]) -> bytes:
             axes = figure.add_axes(tuple(np.divide(place, (width, height, width, height))))
             _image(axes, pixels)
             if column == 0 or row.classes[column - 1] != row.classes[column]:
-                name = row.classes[column]
-                words = f"class {name}" if name.isdigit() else name.replace("_", " ")
-                axes.text(0, 1.03, readable(words), transform=axes.transAxes, va="bottom", fontsize="small")
+                words = readable(of_class(row.classes[column]))
+                axes.text(0, 1.03, words, transform=axes.transAxes, va="bottom", fontsize="small")
         sizes = sorted({pixels.shape[0] for pixels in row.images})
         pixels = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         middle = (bottom + SIDE / 2) / height

@@ -21,6 +21,7 @@ from medmamba.robustness.table import PAPER, chosen
 OF_THE_PAPER = ("otoscopy2024", "bloodmnist", "fetal-planes-db", "dermamnist")
 SETS = ("bccd", "isic2017", "busi", "retinamnist")
 NO_MEDMAMBA = "no trained MedMamba was given"
+LETTERS = "abcdefghijkl"
 BESIDE = 2  # panels in one line
 WIDTH, HEIGHT = 4.4, 3.4  # of a panel with its words, inches
 
@@ -48,14 +49,14 @@ def draw(inputs: Inputs) -> dict[str, Any]:
         InputError: No trained model was given, one does not fit its data, or a package is missing.
     """
     check_out(inputs)
-    panels = [_panel(inputs, place) for place in places(inputs, SETS)]
+    panels = [_panel(inputs, place) for place in places(inputs, SETS, OF_THE_PAPER)]
     notes = _notes(panels)
     report = {"title": "Accuracy under corruptions", "panels": [_entry(panel) for panel in panels], "notes": notes}
     return finish(inputs, "figure7", _picture(panels, notes), report)
 
 
 def _panel(inputs: Inputs, place: Place) -> _Panel:
-    index = first_like(place, PAPER_X, ("medmamba_tiny", None), ("medmamba_", None))
+    index = first_like(place, *PAPER_X, ("medmamba_tiny", None), ("medmamba_", None))
     if place.why_empty or index is None or place.data is None:
         return _Panel(place, place.why_empty or NO_MEDMAMBA, None, None)
     report = sweep(
@@ -107,21 +108,21 @@ def _notes(panels: Sequence[_Panel]) -> list[str]:
         for note in panel.report["notes"]
     ]
     notes.append(
-        "Severity 0 is the clean image; the paper gives no levels, those here are ours. Bands are 95 % intervals by the "
-        "bootstrap of test images."
+        "Severity 0 is the clean image; the paper gives no levels, those here are ours. Bands are 95 % intervals by "
+        "the bootstrap of test images."
     )
     return notes
 
 
 def _picture(panels: Sequence[_Panel], notes: Sequence[str]) -> bytes:
-    lines = math.ceil(len(panels) / BESIDE)
-    width, height = min(BESIDE, len(panels)) * WIDTH, lines * HEIGHT
+    beside = min(BESIDE, len(panels))
+    width, height = beside * WIDTH, math.ceil(len(panels) / beside) * HEIGHT
     figure = new_figure(width, height)
-    grid = figure.add_gridspec(lines, min(BESIDE, len(panels)), wspace=0.16, hspace=0.38, left=0.06, right=0.99)
     lowest = min(_lowest(panel.report) for panel in panels if panel.report is not None)
     for number, panel in enumerate(panels):
-        axes = figure.add_subplot(grid[number // BESIDE, number % BESIDE])
-        axes.set_title(_title(panel, "abcdefghijklmnopqrstuvwxyz"[number % 26]), fontsize="small", loc="left")
+        left, bottom = number % beside * WIDTH + 0.6, height - (number // beside + 1) * HEIGHT + 0.5
+        axes = figure.add_axes((left / width, bottom / height, (WIDTH - 0.7) / width, (HEIGHT - 1) / height))
+        axes.set_title(_title(panel, LETTERS[number % len(LETTERS)]), fontsize="small", loc="left")
         if panel.report is None:
             say(axes, str(panel.why_empty))
             continue
@@ -129,11 +130,9 @@ def _picture(panels: Sequence[_Panel], notes: Sequence[str]) -> bytes:
         axes.set(ylim=(math.floor(lowest * 10) / 10, 1.01), ylabel="accuracy", xlabel="severity")
     drawn = [axes.get_legend_handles_labels() for axes in figure.axes]
     handles = {name: handle for some in drawn for handle, name in zip(*some, strict=True)}
-    figure.legend(
-        handles.values(), handles.keys(), loc="upper center", bbox_to_anchor=(0.5, 0.04), ncols=4, frameon=False,
-        fontsize="small",
-    )  # fmt: skip
-    footer(figure, notes, width=width, y=-0.06)
+    place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, 0), "ncols": 4, "frameon": False}
+    figure.legend(handles.values(), handles.keys(), fontsize="small", **place)
+    footer(figure, notes, width=width, y=-0.55 / height)
     return png(figure)
 
 

@@ -36,8 +36,13 @@ class Place:
         return ABSENT if self.data is None else None if self.folders else UNTRAINED
 
 
-def places(inputs: Inputs, usual: Sequence[str]) -> list[Place]:
-    """The sets of a figure: the usual ones, and behind them others of which a trained model was given.
+def places(inputs: Inputs, usual: Sequence[str], also: Sequence[str]) -> list[Place]:
+    """The sets of a figure: the usual ones, and behind them those of the paper of which a trained model was given.
+
+    Args:
+        inputs: What there is.
+        usual: Sets that are shown in any case.
+        also: Sets that the paper's figure has, and that few can get.
 
     Raises:
         InputError: A folder is no trained model, a set is unknown, or there is nothing to show.
@@ -45,7 +50,7 @@ def places(inputs: Inputs, usual: Sequence[str]) -> list[Place]:
     check_folder(inputs.data)
     given = inputs.bundles_by_set()
     found = []
-    for name in dict.fromkeys((*usual, *given)):
+    for name in dict.fromkeys((*usual, *(name for name in also if name in given))):
         folders = tuple(given.get(name, ()))
         bundles = tuple(load_bundle(folder) for folder in folders)
         found.append(Place(SOURCES[name], find(inputs.data, SOURCES[name]), folders, bundles))
