@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,6 +18,9 @@ NEAR, FAR, RINGS, DIRECTIONS = (
     24,
 )  # points from a bubble's rim; how many distances and directions are tried
 LINE = 10.0  # points from a rim from which on a line leads to the label
+CLEAR = 3.0  # pixels that the own bubble must be nearer than any other, or a line leads to the label
+UNCLEAR = 12.0  # points of distance that such a line is worth
+SIZE = "x-small"
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top
 
@@ -40,18 +43,24 @@ def place_labels(
     middles = axes.transData.transform(np.column_stack([x, y]))
     inside = axes.get_window_extent(renderer)
     frame = (inside.x0, inside.y0, inside.x1, inside.y1)
-    bubbles = [_around(middle, radius * scale) for middle, radius in zip(middles, radii, strict=True)]
+    rims = [radius * scale for radius in radii]
     taken: list[Box] = []
     for index in np.argsort(middles[:, 1], kind="stable")[::-1]:
-        words = axes.annotate(labels[index], (x[index], y[index]), fontsize="x-small", annotation_clip=False)
+        words = axes.annotate(labels[index], (x[index], y[index]), fontsize=SIZE, annotation_clip=False)
         extent = words.get_window_extent(renderer)
         words.remove()
         best = min(
-            _candidates(middles[index], radii[index] * scale, (extent.width, extent.height), scale),
-            key=lambda tried: tried[0] + _cost(tried[1], frame, bubbles, taken),
+            _candidates(middles[index], rims[index], (extent.width, extent.height), scale),
+            key=lambda tried: (
+                tried[0]
+                + _cost(tried[1], frame, middles, rims, taken)
+                + UNCLEAR * scale * _is_unclear(tried[1], index, middles, rims)
+            ),
         )
         taken.append(best[1])
-        _write(axes, labels[index], (x[index], y[index]), middles[index], radii[index], best[1], scale)
+        far = _distances(best[1], middles, rims)[index] > LINE * scale
+        line = far or _is_unclear(best[1], index, middles, rims)
+        _write(axes, labels[index], (x[index], y[index]), middles[index], best[1], radii[index] if line else None)
 
 
 def _candidates(middle: np.ndarray, radius: float, size: tuple[float, float], scale: float) -> list[tuple[float, Box]]:
@@ -70,10 +79,23 @@ def _candidates(middle: np.ndarray, radius: float, size: tuple[float, float], sc
     return found
 
 
-def _cost(box: Box, frame: Box, bubbles: Sequence[Box], taken: Sequence[Box]) -> float:
-    area = (box[2] - box[0]) * (box[3] - box[1])
-    outside = area - _overlap(box, frame)
-    return 20 * outside + 20 * sum(_overlap(box, other) for other in taken) + 5 * sum(_overlap(box, o) for o in bubbles)
+def _cost(box: Box, frame: Box, middles: np.ndarray, rims: Sequence[float], taken: Sequence[Box]) -> float:
+    """What a box covers, in square pixels, other labels and what is outside counting most."""
+    outside = (box[2] - box[0]) * (box[3] - box[1]) - _overlap(box, frame)
+    around = [(x - rim, y - rim, x + rim, y + rim) for (x, y), rim in zip(middles, rims, strict=True)]
+    return 20 * outside + 20 * sum(_overlap(box, o) for o in taken) + 5 * sum(_overlap(box, o) for o in around)
+
+
+def _distances(box: Box, middles: np.ndarray, rims: Sequence[float]) -> np.ndarray:
+    """From a box to the rim of each bubble, in pixels; less than 0 inside."""
+    nearest = np.clip(middles, (box[0], box[1]), (box[2], box[3]))
+    return np.linalg.norm(nearest - middles, axis=1) - np.asarray(rims)
+
+
+def _is_unclear(box: Box, own: int, middles: np.ndarray, rims: Sequence[float]) -> bool:
+    """Whether another bubble is as near to the label as its own."""
+    distances = _distances(box, middles, rims)
+    return bool((np.delete(distances, own) < distances[own] + CLEAR).any())
 
 
 def _overlap(one: Box, other: Box) -> float:
@@ -82,18 +104,13 @@ def _overlap(one: Box, other: Box) -> float:
     return width * height if width > 0 and height > 0 else 0.0
 
 
-def _around(middle: np.ndarray, radius: float) -> Box:
-    return (middle[0] - radius, middle[1] - radius, middle[0] + radius, middle[1] + radius)
-
-
 def _write(
-    axes: Axes, words: str, point: tuple[float, float], middle: np.ndarray, radius: float, box: Box, scale: float
+    axes: Axes, words: str, point: tuple[float, float], middle: np.ndarray, box: Box, radius: float | None
 ) -> None:
-    """The label in its box, with a line to its bubble where it is far."""
-    place = np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-    nearest = np.clip(middle, (box[0], box[1]), (box[2], box[3]))
-    far = np.linalg.norm(nearest - middle) > (radius + LINE) * scale
-    line = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.5, "shrinkA": 0, "shrinkB": radius} if far else None
-    offset = tuple((place - middle) / scale)
-    look = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": "x-small", "zorder": 5}
-    axes.annotate(words, point, xytext=offset, arrowprops=line, **look)  # type: ignore[arg-type]
+    """The label in its box, with a line to its bubble where a radius is given."""
+    offset = tuple((np.array([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2]) - middle) * 72 / axes.figure.dpi)
+    look: dict[str, Any] = {"textcoords": "offset points", "ha": "center", "va": "center", "fontsize": SIZE}
+    look["bbox"] = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.7}
+    if radius is not None:
+        look["arrowprops"] = {"arrowstyle": "-", "color": "#666666", "linewidth": 0.6, "shrinkA": 0, "shrinkB": radius}
+    axes.annotate(words, point, xytext=offset, zorder=5, **look)

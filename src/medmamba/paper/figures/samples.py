@@ -105,18 +105,18 @@ def _picture(rows: list[_Row], notes: list[str]) -> bytes:
                 words = readable(of_class(row.classes[column]))
                 axes.text(0, 1.03, words, transform=axes.transAxes, va="bottom", fontsize="small")
         sizes = sorted({pixels.shape[0] for pixels in row.images})
-        pixels = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        heights = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
         middle = (bottom + SIDE / 2) / height
         figure.text(0, middle, row.source.title, va="bottom", fontsize="medium", fontweight="bold")
-        figure.text(0, middle, _below(row, pixels), va="top", fontsize="x-small", color=SOFT, linespacing=1.3)
+        figure.text(0, middle, _below(row, heights), va="top", fontsize="x-small", color=SOFT, linespacing=1.3)
     footer(figure, notes, width=width, y=-0.01)
     return png(figure)
 
 
-def _below(row: _Row, pixels: str) -> str:
+def _below(row: _Row, heights: str) -> str:
     kind = stand_in(row.source, *row.source.stands_for).replace(" and ", "\nand ")
     kind = kind or ("" if row.source.name in OWN else "none of the paper's sets")
-    return "\n".join(part for part in (kind, f"{pixels} pixels high") if part)
+    return "\n".join(part for part in (kind, f"{heights} pixels high") if part)
 
 
 def _image(axes: Axes, pixels: np.ndarray) -> None:

@@ -67,7 +67,7 @@ _SUBSTITUTES = (
 
 def _own(name: str) -> Source:
     """A set of the paper; MedMNIST's also in a file whose name goes on after the set's."""
-    places = (f"{name}", f"{name}.csv")
+    places: tuple[str, ...] = (name, f"{name}.csv")
     if name in MEDMNIST:
         places = tuple(f"{folder}{name}{rest}.npz" for rest in ("", "_*") for folder in ("medmnist/", ""))
     return Source(name, CATALOGUE[name].title, places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from string import ascii_lowercase
 from typing import Any
 
 from medmamba.data.catalogue import CATALOGUE
@@ -21,7 +22,6 @@ from medmamba.robustness.table import PAPER, chosen
 OF_THE_PAPER = ("otoscopy2024", "bloodmnist", "fetal-planes-db", "dermamnist")
 SETS = ("bccd", "isic2017", "busi", "retinamnist")
 NO_MEDMAMBA = "no trained MedMamba was given"
-LETTERS = "abcdefghijkl"
 BESIDE = 2  # panels in one line
 WIDTH, HEIGHT = 4.4, 3.4  # of a panel with its words, inches
 
@@ -122,7 +122,7 @@ def _picture(panels: Sequence[_Panel], notes: Sequence[str]) -> bytes:
     for number, panel in enumerate(panels):
         left, bottom = number % beside * WIDTH + 0.6, height - (number // beside + 1) * HEIGHT + 0.5
         axes = figure.add_axes((left / width, bottom / height, (WIDTH - 0.7) / width, (HEIGHT - 1) / height))
-        axes.set_title(_title(panel, LETTERS[number % len(LETTERS)]), fontsize="small", loc="left")
+        axes.set_title(_title(panel, ascii_lowercase[number]), fontsize="small", loc="left")
         if panel.report is None:
             say(axes, str(panel.why_empty))
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from medmamba.errors import InputError
 from medmamba.evaluation.cost import CONVENTION
 from medmamba.paper.figures.inputs import SOFT, Inputs, check_out, finish, footer, substitutes
 from medmamba.paper.figures.placing import place_labels
-from medmamba.paper.figures.points import LEVEL, RESAMPLES, Point, Runs, mean_point, point, read_runs
+from medmamba.paper.figures.points import CLASSES, LEVEL, RESAMPLES, Point, Runs, mean_point, point, read_runs
 from medmamba.paper.figures.sets import SOURCES
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ def _mean(by_set: Sequence[Sequence[Runs]], seed: int) -> tuple[list[Point], lis
             found.append(mean_point(rows, seed))
         else:
             there = ", ".join(SOURCES[each.data].title for each in rows)
-            missing.append(f"{rows[0].label} is not in the mean: it ran on {there} alone")
+            missing.append(f"{rows[0].label} in the mean (it ran on {there} alone)")
     return found, missing
 
 
@@ -104,9 +105,9 @@ def _notes(names: Sequence[str], left_out: Sequence[str], runs: Sequence[Runs]) 
     seeds = sorted({len(each.runs) for each in runs})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     notes = [
-        f"Means of {count} seeds. Bars are 95 % intervals over seeds and test images together; with one seed they are of "
-        "the test images alone. Operations are multiply-adds of convolutions and linear layers, as the paper counts "
-        "them: without scans and the products of attention.",
+        f"Means of {count} seeds. Bars are 95 % intervals over seeds and test images together; with one seed they are "
+        "of the test images alone. Operations are multiply-adds of convolutions and linear layers, as the paper counts "
+        f"them: without scans and the products of attention, with {CLASSES} classes.",
         *substitutes([SOURCES[name] for name in names]),
     ]
     if left_out:
@@ -123,10 +124,10 @@ def _picture(panels: Sequence[dict[str, Any]], notes: Sequence[str]) -> bytes:
     for number, panel in enumerate(panels):
         left, bottom = number % beside * WIDTH + 0.6, height - (number // beside + 1) * HEIGHT + 0.5
         axes = figure.add_axes((left / width, bottom / height, (WIDTH - 0.7) / width, (HEIGHT - 0.85) / height))
-        axes.set_title(f"{'abcdefghijklmnopqrst'[number % 20]}: {panel['title']}", fontsize="small", loc="left")
+        axes.set_title(f"{ascii_lowercase[number]}: {panel['title']}", fontsize="small", loc="left")
         _bubbles(axes, panel["points"], limits)
     _legends(figure, drawn, height)
-    footer(figure, notes, width=width, y=-0.85 / height)
+    footer(figure, notes, width=width, y=-0.9 / height)
     return png(figure)
 
 
@@ -159,15 +160,16 @@ def _bubbles(axes: Axes, points: Sequence[dict[str, Any]], limits: tuple[float, 
 def _legends(figure: Figure, points: Sequence[dict[str, Any]], height: float) -> None:
     """Colours of the families and sizes of the bubbles, below the panels."""
     axes = figure.axes[0]
-    families = dict.fromkeys(_family(each["model"]) for each in points)
+    there = {_family(each["model"]) for each in points}
+    families = [family for family in FAMILIES.values() if family in there]
     look: dict[str, Any] = {"edgecolors": "white", "alpha": 0.65}
     signs = [axes.scatter([np.nan], [np.nan], s=60, c=colour, label=name, **look) for name, colour in families]
     sizes = [
         axes.scatter([np.nan], [np.nan], s=AREA * size, c=SOFT, label=f"{size} M parameters", **look) for size in SIZES
     ]
     place: dict[str, Any] = {"loc": "upper center", "frameon": False, "fontsize": "small"}
-    figure.legend(handles=signs, ncols=len(signs), bbox_to_anchor=(0.5, 0.12 / height), **place)
-    figure.legend(handles=sizes, ncols=len(sizes), bbox_to_anchor=(0.5, -0.2 / height), **place)
+    figure.legend(handles=signs, ncols=len(signs), bbox_to_anchor=(0.5, 0.05 / height), **place)
+    figure.legend(handles=sizes, ncols=len(sizes), bbox_to_anchor=(0.5, -0.25 / height), **place)
 
 
 def _family(model: str) -> tuple[str, str]:
