@@ -13,7 +13,7 @@ from PIL import Image
 import medmamba
 from medmamba.bundle import Bundle
 from medmamba.data import Preprocessing, open_data
-from medmamba.drawing import new_figure
+from medmamba.drawing import COLOURS, new_figure
 from medmamba.errors import InputError
 from medmamba.models import create_model
 from medmamba.paper.figures import FIGURES, Inputs
@@ -21,8 +21,10 @@ from medmamba.paper.figures.names import label, of_class
 from medmamba.paper.figures.placing import place_labels
 from medmamba.paper.figures.points import ABLATIONS, resampled
 from medmamba.paper.figures.sets import OWN, SOURCES, find, source_of
+from medmamba.robustness.plots import by_corruption
 from medmamba.tasks import Task
 
+PAPERS = ["rotation", "colour_temperature", "blur"]
 CLASSES = ("Platelets", "RBC", "WBC")
 SMALL = {"depths": (1, 1, 1, 1), "widths": (8, 16, 32, 64)}
 
@@ -339,6 +341,29 @@ def test_figure7_draws_the_accuracy_of_the_sweep(data, nano, tmp_path):
         assert line == [kept["clean"]["accuracy"], *(found[name, severity] for severity in range(1, 6))]
     assert panel(report, "retinamnist")["why_empty"] == "data absent"
     assert "the paper shows MedMamba-X" in report["notes"][0]
+
+
+def test_a_panel_of_figure7_has_a_line_a_corruption_in_the_same_colours_whatever_applies():
+    def figure(value):
+        return {"accuracy": {"value": value, "low": value - 0.1, "high": value + 0.1}}
+
+    cells = [
+        {"corruption": name, "severity": severity, **figure(0.9 - drop * severity)}
+        for severity in (3, 1, 5, 2, 4)  # as a report has them: not in order
+        for name, drop in {"rotation": 0.1, "blur": 0.02}.items()
+    ]
+    corruptions = [{"name": name, "applies": name != "colour_temperature"} for name in PAPERS]
+    axes = new_figure(4, 3).add_subplot()
+    by_corruption(axes, {"clean": figure(0.9), "cells": cells, "corruptions": corruptions[:1]}, "accuracy", PAPERS)
+    (line,) = axes.get_lines()
+    assert line.get_ydata() == pytest.approx([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
+    assert line.get_label() == "rotation"
+    there = [row for row in corruptions if row["name"] in ("colour_temperature", "blur")]
+    by_corruption(axes, {"clean": figure(0.9), "cells": cells, "corruptions": there}, "accuracy", PAPERS)
+    assert [each.get_label() for each in axes.get_lines()] == ["rotation", "blur"]
+    assert axes.get_lines()[1].get_color() == COLOURS[2]
+    low, high = axes.collections[0].get_paths()[0].get_extents().intervaly
+    assert (low, high) == pytest.approx((0.3, 1.0))
 
 
 @pytest.mark.parametrize("name", ["figure5", "figure6", "figure7"])

@@ -78,7 +78,7 @@ def by_corruption(axes: Axes, report: dict[str, Any], figure: str, names: Sequen
     """
     there = {row["name"] for row in report["corruptions"] if row["applies"]}
     axes.grid(axis="y", color="#dddddd", linewidth=0.6)
-    axes.set(xlim=(-0.15, 5.15), xticks=range(6))
+    axes.set(xlim=(-0.2, 5.2), xticks=range(6))
     for k, name in enumerate(names):
         if name not in there:
             continue

@@ -158,13 +158,13 @@ def _draw_block(figure: Figure, block: _Block, left: float, top: float, *, named
         say(axes_at(left, bottom, SHOWN * (SIDE + GAP) - GAP, len(ROWS) * (SIDE + GAP) - GAP), block.why_empty)
         return
     for column, shown in enumerate(block.shown):
+        at = ((left + column * (SIDE + GAP)) / width, (top - HEAD + 0.05) / height)
+        figure.text(*at, _words(shown.entry), fontsize="x-small", va="bottom", linespacing=1.15)
         for line, kind in enumerate(ROWS):
             axes = axes_at(left + column * (SIDE + GAP), top - HEAD - (line + 1) * SIDE - line * GAP, SIDE, SIDE)
             _show(axes, kind, shown)
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
-            if line == 0:
-                axes.set_title(_words(shown.entry), fontsize="x-small", loc="left", pad=3, linespacing=1.15)
             if column == 0 and named:
                 axes.set_ylabel(kind, fontsize="small")
 
