@@ -99,6 +99,8 @@ def about_bundle(bundle: Bundle) -> dict[str, Any]:
         "image_size": [shape.height, shape.width],
         "recipe": recipe.get("name") if isinstance(recipe, dict) else recipe,
         "seed": bundle.provenance.get("seed"),
+        "device": bundle.provenance.get("device"),
+        "version": (bundle.provenance.get("versions") or {}).get("medmamba"),
         "trained_on": data.get("name"),
         "fingerprint": data.get("fingerprint"),
     }
