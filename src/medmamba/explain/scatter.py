@@ -52,13 +52,28 @@ def draw(panels: Sequence[Panel], classes: np.ndarray, names: Sequence[str], foo
     figure = new_figure(PANEL * beside, (PANEL + 0.5) * rows)
     axes = [figure.add_subplot(rows, beside, i + 1) for i in range(len(panels))]
     figure.subplots_adjust(left=0, right=1, bottom=0, top=1, wspace=0.06, hspace=0.2)
-    order = np.random.default_rng(seed).permutation(len(classes))
     for panel, place in zip(panels, axes, strict=True):
-        _points(place, panel.points[order], classes[order])
-        place.set_title(_title(panel), fontsize="medium", loc="left")
+        draw_panel(place, panel, classes, seed=seed)
+    draw_legend(axes[beside - 1], classes, names)
+    text = textwrap.fill(footer, int(20 * PANEL * beside)).replace("$", r"\$")
+    axes[beside * (rows - 1)].text(
+        0, -0.03, text, transform=axes[beside * (rows - 1)].transAxes, va="top", fontsize="x-small", color="#555555"
+    )
+    return png(figure)
+
+
+def draw_panel(axes: Axes, panel: Panel, classes: np.ndarray, *, seed: int) -> None:
+    """One model's picture in `axes`, its name and figures above; class k has the same colour everywhere."""
+    order = np.random.default_rng(seed).permutation(len(classes))
+    _points(axes, panel.points[order], classes[order])
+    axes.set_title(_title(panel), fontsize="medium", loc="left")
+
+
+def draw_legend(axes: Axes, classes: np.ndarray, names: Sequence[str]) -> None:
+    """The classes that have images, to the right of `axes`."""
     counts = np.bincount(classes, minlength=len(names))
     shown = [k for k in range(len(names)) if counts[k]]
-    axes[beside - 1].legend(
+    axes.legend(
         handles=[_sign(k, with_n(readable(names[k]), counts[k])) for k in shown],
         loc="upper left",
         bbox_to_anchor=(1.02, 1),
@@ -68,11 +83,6 @@ def draw(panels: Sequence[Panel], classes: np.ndarray, names: Sequence[str], foo
         ncols=math.ceil(len(shown) / MOST_LINES),
         handletextpad=0.2,
     )
-    text = textwrap.fill(footer, int(20 * PANEL * beside)).replace("$", r"\$")
-    axes[beside * (rows - 1)].text(
-        0, -0.03, text, transform=axes[beside * (rows - 1)].transAxes, va="top", fontsize="x-small", color="#555555"
-    )
-    return png(figure)
 
 
 def _title(panel: Panel) -> str:

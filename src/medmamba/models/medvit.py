@@ -100,7 +100,7 @@ class MedViT(nn.Module):
         ]
         self.norm: nn.Module = nn.BatchNorm2d(channels)
         self.head = ClassifierHead(channels, num_classes, pool_type=global_pool, drop_rate=drop_rate)
-        self.num_features, self.head_hidden_size = channels, self.head.num_features
+        self.num_features, self.head_hidden_size = channels, channels * self.head.global_pool.feat_mult()
         self.apply(_initialise)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -161,7 +161,7 @@ class MedViT(nn.Module):
         """Put a new linear layer in place."""
         self.num_classes = num_classes
         self.head.reset(num_classes, global_pool)
-        self.head_hidden_size = self.head.num_features
+        self.head_hidden_size = self.num_features * self.head.global_pool.feat_mult()
         _initialise(self.head.fc)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

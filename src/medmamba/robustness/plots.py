@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from medmamba.drawing import COLOURS, new_figure, png, readable
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 COLUMNS = 4
+MARKERS = "os^vDPX"
+BESIDE = 0.03  # severities, from a line to the next, so that equal ones can be seen
 # figure: its name in the legend, line style, marker
 LOOKS = {
     "auc": ("AUC", "-", "o"),
@@ -62,6 +65,30 @@ def _panel(axes: Axes, name: str, report: dict[str, Any]) -> None:
         figures = [report["baseline"]["clean"]["balanced_error"], *(row["baseline_balanced_error"] for row in cells)]
         look: dict[str, Any] = {"color": "black", "linestyle": "--", "linewidth": 0.9}
         axes.plot(severities, _numbers(figures, "value"), label="balanced error\nof the baseline", **look)
+
+
+def by_corruption(axes: Axes, report: dict[str, Any], figure: str, names: Sequence[str]) -> None:
+    """One figure against severity in `axes`, a line with its 95 % band a corruption: the form of the paper's figure 7.
+
+    Args:
+        axes: Where to draw.
+        report: From `medmamba.robustness.report.make_report`.
+        figure: Key of `LOOKS`.
+        names: Of all corruptions that may come, which decide colours and marks; those that do not apply are left out.
+    """
+    there = {row["name"] for row in report["corruptions"] if row["applies"]}
+    axes.grid(axis="y", color="#dddddd", linewidth=0.6)
+    axes.set(xlim=(-0.2, 5.2), xticks=range(6))
+    for k, name in enumerate(names):
+        if name not in there:
+            continue
+        cells = sorted((row for row in report["cells"] if row["corruption"] == name), key=lambda row: row["severity"])
+        figures = [report["clean"][figure], *(row[figure] for row in cells)]
+        values, lows, highs = (_numbers(figures, bound) for bound in ("value", "low", "high"))
+        look: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+        x = [severity + (k - (len(names) - 1) / 2) * BESIDE for severity in range(6)]
+        axes.fill_between(x, lows, highs, color=look["color"], alpha=0.07, linewidth=0)
+        axes.plot(x, values, label=name.replace("_", " "), markersize=4, linewidth=1.3, **look)
 
 
 def _numbers(figures: list[dict[str, float | None]], key: str) -> list[float]:
