@@ -230,3 +230,18 @@ def test_predicting_loads_nothing_of_training(tmp_path: Path, pictures: list[Pat
     command = [sys.executable, "-c", code, str(save(tmp_path / "run")), str(pictures[0])]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_processor_takes_few_large_images_at_once_and_answers_the_same(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    side = classifier.bundle.preprocessing.height
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, side, side), dtype=np.uint8)
+    whole, sizes = classifier.probabilities(pixels), []
+    classifier.model.register_forward_pre_hook(lambda module, given: sizes.append(len(given[0])))
+    monkeypatch.setattr("medmamba.predictor.network.AT_ONCE", 2 * side * side)
+    np.testing.assert_allclose(classifier.probabilities(pixels), whole, atol=1e-6)
+    assert sizes == [2, 2, 1]
+    features, answers = classifier.features_and_probabilities(pixels)
+    np.testing.assert_allclose(answers, whole, atol=1e-6)
+    assert len(features) == 5

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,10 @@ from medmamba.network import for_inference
 from medmamba.predictor.classifier import Classifier
 from medmamba.predictor.scope import Kind
 from medmamba.tasks import probabilities
+
+AT_ONCE = (
+    8 * 224 * 224
+)  # pixels that a processor takes through a network together: of more, no layer's map stays in cache
 
 
 class Answers(nn.Module):
@@ -48,16 +53,26 @@ class NetworkClassifier(Classifier):
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return self.answers(torch.from_numpy(pixels).to(self.device)).cpu().double().numpy()
+            parts = [self.answers(part.to(self.device)).cpu().double().numpy() for part in self._parts(pixels)]
+            return np.concatenate(parts)
 
     def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         net: Any = self.model  # of timm's contract: forward_head(forward_features(x)) is forward(x)
+        features, answers = [], []
         with torch.inference_mode():
-            image = self.bundle.preprocessing.normalise(torch.from_numpy(pixels).to(self.device))
-            maps = net.forward_features(image)
-            features = net.forward_head(maps, pre_logits=True).flatten(1)
-            answers = self.answers.of_logits(net.forward_head(maps))
-            return features.float().cpu().numpy(), answers.cpu().double().numpy()
+            for part in self._parts(pixels):
+                maps = net.forward_features(self.bundle.preprocessing.normalise(part.to(self.device)))
+                features.append(net.forward_head(maps, pre_logits=True).flatten(1).float().cpu().numpy())
+                answers.append(self.answers.of_logits(net.forward_head(maps)).cpu().double().numpy())
+        return np.concatenate(features), np.concatenate(answers)
+
+    def _parts(self, pixels: np.ndarray) -> Sequence[torch.Tensor]:
+        """The images in as few parts of about one size as are quick on this device."""
+        whole = torch.from_numpy(pixels)
+        if self.device != "cpu" or not len(pixels):
+            return [whole]
+        at_once = max(1, AT_ONCE // (pixels.shape[2] * pixels.shape[3]))
+        return whole.tensor_split(-(-len(pixels) // at_once))
 
 
 def load(folder: str | os.PathLike[str], *, device: str = "auto") -> NetworkClassifier:
