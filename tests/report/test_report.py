@@ -273,7 +273,7 @@ def test_robustness_is_shown_worst_first_if_it_is_of_these_images(tmp_path):
     part = html.split("<h2>Robustness</h2>")[1].split("<h2>Limits</h2>")[0]
     assert re.findall(r"<tr><td>gaussian &lt;i&gt;</td><td class=number>(\d)</td>", part) == list("54321")
     assert part.count("<svg role=") == 1
-    assert "gaussian &lt;i&gt; at severity 5 is the worst" in html
+    assert "gaussian &lt;i&gt; at severity 5 of 5 is the worst" in html
     assert "was not measured; `medmamba robustness`" not in html
     other = sweep(report, data={"name": "other", "split": "test", "images": 60, "notes": []})
     (folder / "robustness.json").write_text(json.dumps(other))
