@@ -53,17 +53,14 @@ figure.case { width: auto; max-width: 19rem; min-width: 0; } figure.case div { d
 figure.case img { width: calc(50% - .125rem); max-width: none; height: auto; align-self: start;
   outline: 1px solid var(--line); outline-offset: -1px; }
 figure.case figcaption { font-size: .78rem; margin-top: .2rem; } table.narrow td.number { white-space: nowrap; }
-.scroll { background: linear-gradient(to right, Canvas 40%, transparent) left / 2.4rem 100% no-repeat local,
-  linear-gradient(to left, Canvas 40%, transparent) right / 2.4rem 100% no-repeat local,
-  linear-gradient(to right, var(--line), transparent) left / .8rem 100% no-repeat,
-  linear-gradient(to left, var(--line), transparent) right / .8rem 100% no-repeat; }
 @media screen and (max-width: 480px) { body { margin: 1rem auto; padding: 0 .6rem; } section { padding: .7rem .8rem; }
   table { font-size: .85rem; } table.narrow td, table.narrow th { padding-right: .6rem; }
   table.matrix td, table.matrix th { padding: .3rem .35rem; } table.facts th { padding-right: .6rem; } }
-@media print { :root { color-scheme: light; } section { border: 0; padding: 0; } .scroll { background: none; }
+@media print { :root { color-scheme: light; } section { border: 0; padding: 0; margin: .6rem 0; }
   .verdict { font-size: 10.5pt; } td, svg path { print-color-adjust: exact; } table, details { font-size: 8pt; }
-  small { font-size: 7pt; } .panels { grid-template-columns: repeat(4, 1fr); }
-  .plots, table.narrow, table.matrix, table.facts { break-inside: avoid; } h3, .legend { break-after: avoid; }
+  small { font-size: 7pt; } th, td { padding-top: .1rem; padding-bottom: .1rem; } .legend { font-size: 8pt; }
+  .plots svg { max-width: 250px !important; } .panels { grid-template-columns: repeat(4, 1fr); }
+  .plots, .scroll { break-inside: avoid; } h3 { break-after: avoid; } footer { margin: .5rem 0; break-before: avoid; }
   .meaning::details-content { content-visibility: visible; block-size: auto; } .meaning summary { list-style: none; } }
 """
 
@@ -217,7 +214,7 @@ def _cases(cases: Cases, bundle: Bundle) -> str:
         if bundle.task not in (Task.BINARY, Task.MULTILABEL)
         else " Sure is far from the threshold, as a share of what is possible on that side."
     )
-    return f"{''.join(parts)}<p class=advice>{text(maps + sure)}</p>"
+    return f"<p class=advice>{text(maps + sure)}</p>{''.join(parts)}"
 
 
 def _origin(bundle: Bundle, report: dict[str, Any], command: str | None) -> dict[str, str]:
@@ -236,7 +233,7 @@ def _origin(bundle: Bundle, report: dict[str, Any], command: str | None) -> dict
     told |= {f"training, {key}": known[key] for key in keys}
     if fitted := bundle.decisions.fitted:
         chosen_on = f"split {fitted.get('split')} of {fitted.get('data')}, {fitted.get('n')} images"
-        told["calibrated"] = f"on the {chosen_on}; {fitted.get('date')}"
+        told["calibrated"] = f"on the {chosen_on}; temperature {bundle.decisions.temperature:.3g}; {fitted.get('date')}"
     versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items() if number)
     told |= {
         "report by": without_folders(command or "medmamba.write_report"),

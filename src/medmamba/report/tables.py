@@ -154,8 +154,7 @@ def in_order(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """What is known of the probabilities, by name: before calibration, where that changed them, and as they are."""
     if found["before"] is None:
         return {"as the model answers": found["after"]}
-    after = f"after calibration, as it answers (temperature {found['temperature']:.2f})"
-    return {"before calibration": found["before"], after: found["after"]}
+    return {"before calibration": found["before"], "after calibration": found["after"]}
 
 
 def meaning(items: str) -> str:

@@ -78,8 +78,8 @@ def _found(report: dict[str, Any]) -> str:
     """What share of each class it finds: what a reader of images asks first."""
     if (positive := report["positive_class"]) is not None:
         return (
-            f"Of the images of '{positive['name']}' it finds {in_words(positive['sensitivity'])} (sensitivity), of the "
-            f"others it clears {in_words(positive['specificity'])} (specificity)."
+            f"Its sensitivity for '{positive['name']}' is {in_words(positive['sensitivity'])}, its specificity "
+            f"{in_words(positive['specificity'])}."
         )
     rows = [row for row in report["per_class"] if row["sensitivity"]["value"] is not None]
     if not rows or len(rows) > NAMED or report["confusion_matrix"] is None:
