@@ -399,3 +399,17 @@ def test_what_figures_mean_is_open_on_paper(tmp_path):
     assert html.count('<details class="meaning">') == 2  # results and calibration
     printed = html.split("@media print { :root")[1].split("</style>")[0]
     assert ".meaning::details-content { content-visibility: visible" in printed
+
+
+def test_a_promise_that_is_broken_for_one_class_names_it(tmp_path):
+    classifier, data = case(Task.MULTICLASS, ("a", "b", "c"), n=150)
+    targets = data.split("test").targets
+    classifier.table = np.eye(3)[targets] * 0.7 + 0.1
+    classifier.table[np.flatnonzero(targets == 1)[:20]] = (0.8, 0.1, 0.1)
+    conformal = Conformal(0.1, (0.5, 0.5, 0.5), by_class=True)
+    classifier.bundle = replace(classifier.bundle, decisions=Decisions(conformal=conformal, fitted={"n": 50}))
+    report, html = written(tmp_path, classifier, data)
+    row = report["prediction_sets"]["per_class"][1]
+    assert (
+        f"of all images, but for {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of &#x27;b&#x27;." in html
+    )

@@ -60,7 +60,8 @@ figure.case figcaption { font-size: .78rem; margin-top: .2rem; } table.narrow td
   .verdict { font-size: 10.5pt; } td, svg path { print-color-adjust: exact; } table, details { font-size: 8pt; }
   small { font-size: 7pt; } th, td { padding-top: .1rem; padding-bottom: .1rem; } .legend { font-size: 8pt; }
   .plots svg { max-width: 250px !important; } .panels { grid-template-columns: repeat(4, 1fr); }
-  .plots, .scroll { break-inside: avoid; } h3 { break-after: avoid; } footer { margin: .5rem 0; break-before: avoid; }
+  .plots, .panels, .scroll { break-inside: avoid; } h3, .legend, h2 + .advice { break-after: avoid; }
+  footer { margin: .5rem 0; break-before: avoid; }
   .meaning::details-content { content-visibility: visible; block-size: auto; } .meaning summary { list-style: none; } }
 """
 

@@ -72,7 +72,7 @@ def section(stress: dict[str, Any]) -> str:
         if rest
         else ""
     )
-    notes = "".join(f"<li>{text(note)}</li>" for note in stress.get("notes", ()))
+    notes = "".join(f"<li>{text(note.replace('_', ' '))}</li>" for note in stress.get("notes", ()))
     of = f"On {stress['n']} of {stress['data']['images']} images, in the table the worst first."
     about = f"<li><b>intervals</b>: {text(stress['intervals'])}</li>" if stress.get("intervals") else ""
     return (

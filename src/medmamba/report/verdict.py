@@ -119,10 +119,21 @@ def _sets(report: dict[str, Any]) -> str:
     each = " of each class" if found["by_class"] else ""
     promised = f"the true class for {1 - found['error']:.0%} of images{each}"
     kept = "keep their promise" if keeps else "break their promise"
-    told = f"Prediction sets {kept} to hold {promised}: they do for {in_words(found['coverage'])}."
+    told = (
+        f"Prediction sets {kept} to hold {promised}: they do for {in_words(found['coverage'])}{_lowest(found, keeps)}."
+    )
     left = found["referred"]["value"]
     alone = f" They name a single class for {1 - (left or 0):.0%} of images and leave the rest to a person."
     return told if left is None else told + alone
+
+
+def _lowest(found: dict[str, Any], keeps: bool) -> str:
+    """The class for which the promise is broken most, where one is made for each class."""
+    rows = [row for row in found["per_class"] if row["high"] is not None]
+    if keeps or not found["by_class"] or not rows:
+        return ""
+    worst = min(rows, key=lambda row: row["high"])
+    return f" of all images, but for {in_words(worst)} of '{worst['name']}'"
 
 
 def scope_keeps(found: dict[str, Any]) -> bool | None:
