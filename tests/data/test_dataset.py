@@ -118,6 +118,19 @@ def test_patients_of_all_splits_are_kept(make_folder: Make) -> None:
     assert len(together.groups) == len(together) == 12
 
 
+@pytest.mark.parametrize("column", ["patient", "group"])
+def test_a_column_of_groups_is_not_taken_for_one_of_patients(make_folder: Make, column: str) -> None:
+    root = make_folder({"a": 6, "b": 6})
+    rows = [f"{name}/{path.name},{name},{path.stem}" for name in "ab" for path in sorted((root / name).iterdir())]
+    (root / "table.csv").write_text("\n".join([f"file,label,{column}", *rows]))
+    data = open_data(root / "table.csv")
+    assert {data.split(name).unit for name in data.splits} == {data.split("all").unit} == {column}
+    assert data.split("all").take(np.arange(3)).unit == column
+    data.write_splits(root / "again.csv")
+    assert (root / "again.csv").read_text().splitlines()[0] == f"file,label,split,{column}"
+    assert open_data(root / "again.csv").split("all").unit == column
+
+
 def test_the_positive_class_is_the_last_one_or_the_one_named(make_folder: Make) -> None:
     root = make_folder({"benign": 10, "malignant": 10})
     assert open_data(root).positive == 1

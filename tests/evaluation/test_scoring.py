@@ -72,7 +72,7 @@ def test_writes_all_files_and_returns_what_it_wrote(tmp_path):
     out = tmp_path / "new" / "folder"
     assert sorted(path.name for path in out.iterdir()) == FILES
     assert json.loads((out / "metrics.json").read_text()) == report
-    assert report["data"] == {"name": "toy", "split": "test", "notes": ["made up"]}
+    assert report["data"] == {"name": "toy", "split": "test", "unit": "image", "notes": ["made up"]}
     assert report["model"]["name"] == "resnet18"
     net = classifier.bundle.build_model()  # as trained, not what is left of it for inference
     assert report["model"]["parameters"] == sum(parameter.numel() for parameter in net.parameters())

@@ -17,7 +17,8 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Conformal, Decisions
 from medmamba.errors import InputError
 from medmamba.report import write_report
-from medmamba.report.cases import sureness
+from medmamba.report.cases import Case, pictures, sureness
+from medmamba.report.page import without_folders
 from medmamba.report.stress import read_robustness
 from medmamba.report.verdict import sets_keep, verdict
 from medmamba.tasks import Task
@@ -273,7 +274,7 @@ def test_robustness_is_shown_worst_first_if_it_is_of_these_images(tmp_path):
     part = html.split("<h2>Robustness</h2>")[1].split("<h2>Limits</h2>")[0]
     assert re.findall(r"<tr><td>gaussian &lt;i&gt;</td><td class=number>(\d)</td>", part) == list("54321")
     assert part.count("<svg role=") == 1
-    assert "gaussian &lt;i&gt; at severity 5 is the worst" in html
+    assert "gaussian &lt;i&gt; at severity 5 of 5 is the worst" in html
     assert "was not measured; `medmamba robustness`" not in html
     other = sweep(report, data={"name": "other", "split": "test", "images": 60, "notes": []})
     (folder / "robustness.json").write_text(json.dumps(other))
@@ -337,3 +338,78 @@ def test_many_classes_have_grey_curves_and_their_matrix_behind_a_click(tmp_path)
     assert curves.count("var(--grey)") > 30
     assert "<summary>30 x 30 cells</summary>" in html
     assert len(html) < 2_000_000
+
+
+def test_groups_that_are_not_said_to_be_patients_are_not_called_so(tmp_path):
+    groups = tuple(str(row // 2) for row in range(60))
+    report, html = written(tmp_path / "groups", *case(groups=groups, unit="group"))
+    assert report["data"]["unit"] == "group"
+    assert "on the 60 images of 30 groups of the split test" in html
+    assert "<th>patients</th><td>not known</td>" in html
+    assert "do not say that these are patients" in html
+    page = (tmp_path / "groups" / "out" / "reporting-checklists.md").read_text()
+    assert "evaluated: 60 images of 30 groups" in page
+    report, html = written(tmp_path / "patients", *case(groups=groups))
+    assert report["data"]["unit"] == "patient"
+    assert "images of 30 patients of" in html
+    assert "do not say that these are patients" not in html
+    assert written(tmp_path / "none", *case())[0]["data"]["unit"] == "image"
+
+
+def test_the_paragraph_says_what_share_of_each_class_is_found(tmp_path):
+    report, html = written(tmp_path / "binary", *case())
+    assert (
+        f"Its sensitivity for &#x27;malignant&#x27; is {report['positive_class']['sensitivity']['value']:.3f} (" in html
+    )
+    report, html = written(tmp_path / "classes", *case(Task.MULTICLASS, ("a", "b", "c")))
+    row = report["per_class"][0]
+    assert f"It finds {row['sensitivity']['value']:.0%} of the {row['n']} of &#x27;a&#x27;, " in html
+
+
+def test_sets_that_name_every_class_are_said_to_leave_the_answer_to_a_person(tmp_path):
+    classifier, data = case()
+    conformal = Conformal(0.1, (0.9999, 0.9999), by_class=True)
+    classifier.bundle = replace(classifier.bundle, decisions=Decisions(conformal=conformal, fitted={"n": 50}))
+    report, html = written(tmp_path, classifier, data)
+    assert report["prediction_sets"]["sizes"] == [0, 0, 60]
+    assert "They name a single class for 0% of images and leave the rest to a person." in html
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"),
+    [
+        ("medmamba report runs/a data/b.csv", "medmamba report runs/a data/b.csv"),
+        ("medmamba report /home/anna/runs/a --out=/tmp/x", "medmamba report a --out=x"),
+        (r"medmamba report C:\Users\anna\a ~/data/b.csv", "medmamba report a b.csv"),
+    ],
+)
+def test_commands_in_the_page_name_no_folder_of_a_disk(command, shown):
+    assert without_folders(command) == shown
+
+
+def test_an_empty_heat_map_is_said_to_be_empty():
+    picture = np.zeros((4, 4), np.uint8)
+    drawn = pictures([Case("a.png", "x", "y, 0.70", picture, picture, empty=True)])
+    assert "empty heat map: no place spoke for the answer" in drawn
+    assert "empty" not in pictures([Case("a.png", "x", "y, 0.70", picture, picture)])
+
+
+def test_what_figures_mean_is_open_on_paper(tmp_path):
+    _, html = written(tmp_path, *case())
+    assert html.count('<details class="meaning">') == 2  # results and calibration
+    printed = html.split("@media print { :root")[1].split("</style>")[0]
+    assert ".meaning::details-content { content-visibility: visible" in printed
+
+
+def test_a_promise_that_is_broken_for_one_class_names_it(tmp_path):
+    classifier, data = case(Task.MULTICLASS, ("a", "b", "c"), n=150)
+    targets = data.split("test").targets
+    classifier.table = np.eye(3)[targets] * 0.7 + 0.1
+    classifier.table[np.flatnonzero(targets == 1)[:20]] = (0.8, 0.1, 0.1)
+    conformal = Conformal(0.1, (0.5, 0.5, 0.5), by_class=True)
+    classifier.bundle = replace(classifier.bundle, decisions=Decisions(conformal=conformal, fitted={"n": 50}))
+    report, html = written(tmp_path, classifier, data)
+    row = report["prediction_sets"]["per_class"][1]
+    assert (
+        f"of all images, but for {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}) of &#x27;b&#x27;." in html
+    )

@@ -36,6 +36,7 @@ class ImageSet:
         array: (n, h, w) or (n, h, w, 3), uint8, in memory or on disk, or None if they stand in `files`. Take images out
             of it one by one: as a whole it may not fit into memory.
         attributes: What else a table says of each image, by column: site, device, sex and the like.
+        unit: What `groups` names: `patient`, or `group` where a table says no more than that.
     """
 
     names: tuple[str, ...]
@@ -44,6 +45,7 @@ class ImageSet:
     files: tuple[Path, ...] | None = None
     array: Pixels | None = None
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unit: str = "patient"
 
     def __post_init__(self) -> None:
         if (self.files is None) == (self.array is None):
@@ -88,6 +90,7 @@ class ImageSet:
             files=None if self.files is None else tuple(self.files[row] for row in places),
             array=None if self.array is None else Chosen(self.array, places),
             attributes={title: tuple(cells[row] for row in places) for title, cells in self.attributes.items()},
+            unit=self.unit,
         )
 
 
@@ -146,7 +149,7 @@ class Dataset:
         return digest.hexdigest()
 
     def write_splits(self, path: str | os.PathLike[str]) -> None:
-        """Write a table file,label,split[,group] of all splits, which `open_data` takes again. Files only.
+        """Write a table file,label,split[,patient] of all splits, which `open_data` takes again. Files only.
 
         Paths in it are relative to the table's folder, so that both can be moved together, but absolute where the two
         have nothing in common. The labels of a multi-label task are joined by `|`.
@@ -158,8 +161,8 @@ class Dataset:
     def _table(self, folder: Path) -> Iterator[list[str]]:
         place = cache(partial(_place, os.path.realpath(folder)))
         opened = {name: self.split(name) for name in self.splits}
-        grouped = any(images.groups is not None for images in opened.values())
-        yield ["file", "label", "split"] + ["group"] * grouped
+        units = [images.unit for images in opened.values() if images.groups is not None]
+        yield ["file", "label", "split", *units[:1]]
         for name, images in opened.items():
             if images.files is None:
                 raise ValueError(f"the images of {self.name} are no files, their splits cannot be a table")
@@ -199,4 +202,5 @@ def _joined(parts: list[ImageSet]) -> ImageSet:
             for title in parts[0].attributes
             if all(title in part.attributes for part in parts)
         },
+        unit=parts[0].unit,
     )

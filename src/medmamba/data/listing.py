@@ -48,6 +48,7 @@ class Listing:
         classes: All classes in order, where the source states them; None for those of train, sorted.
         allowed: Faults that were found and allowed, as `settle_fault` puts them.
         attributes: Other columns of a table, by title.
+        unit: What `groups` names, as in `ImageSet`.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Listing:
     classes: tuple[str, ...] | None = None
     allowed: tuple[str, ...] = ()
     attributes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    unit: str = "patient"
 
 
 def make_dataset(listing: Listing, *, task: Task | None, classes: tuple[str, ...] | None, seed: int) -> Dataset:
@@ -190,6 +192,7 @@ def _open(listing: Listing, targets: np.ndarray, chosen: np.ndarray) -> ImageSet
         groups=None if listing.groups is None else tuple(listing.groups[row] for row in rows),
         files=tuple(listing.files[row] for row in rows),
         attributes={title: tuple(cells[row] for row in rows) for title, cells in listing.attributes.items()},
+        unit=listing.unit,
     )
 
 

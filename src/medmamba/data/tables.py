@@ -80,6 +80,7 @@ def read_table(
         classes=tuple(unicodedata.normalize("NFC", title) for title in marks) or None,
         allowed=tuple(allowed),
         attributes={title: tuple(cells) for title, cells in table.cells.items() if title not in used},
+        unit="group" if group and group.lower().startswith("group") else "patient",
     )
 
 

@@ -69,7 +69,7 @@ def evaluate(
     Returns:
         What `metrics.json` holds: the keys of `medmamba.metrics.summary`; `subgroups` (by column, as
         `medmamba.evaluation.subgroups.divide` gives them); `calibration`, `prediction_sets` and `scope` (as in
-        `medmamba.evaluation.trust`); `data` (`name`, `split`, `notes`); `model`
+        `medmamba.evaluation.trust`); `data` (`name`, `split`, `unit`, `notes`); `model`
         (`name`, `preprocessing`, `trained_on` with name and fingerprint, and the keys of `complexity`); `made`
         (`date`, `device`, `backend`, `batch_size`, `versions`).
 
@@ -162,7 +162,12 @@ def measure(
         "calibration": calibration,
         "prediction_sets": trust.sets(bundle, scores, images.targets),
         "scope": None if classifier.kind is None else trust.scope(bundle, strange),  # an exported file cannot tell
-        "data": {"name": opened.name, "split": split, "notes": list(opened.notes)},
+        "data": {
+            "name": opened.name,
+            "split": split,
+            "unit": "image" if images.groups is None else images.unit,
+            "notes": list(opened.notes),
+        },
         "model": _about_model(classifier),
         "made": about_run(classifier, batch_size),
         "notes": [*in_spite(bundle, opened.allowed), *summary["notes"]],

@@ -31,6 +31,7 @@ class Case:
         answer: The same of the model, with probabilities.
         picture: Small, uint8; None where it could not be read again.
         heat: The same with the heat map laid over it, or None.
+        empty: Whether that map is empty: no place spoke for the answer.
     """
 
     file: str
@@ -38,6 +39,7 @@ class Case:
     answer: str
     picture: np.ndarray | None
     heat: np.ndarray | None
+    empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,12 +50,14 @@ class Cases:
         errors: Wrong answers, the surest first.
         unsure: Right answers, the least sure first.
         wrong: How many answers are wrong in all.
+        method: Which heat maps they are, in words; empty without them.
         no_maps: Why there are no heat maps, or None.
     """
 
     errors: list[Case]
     unsure: list[Case]
     wrong: int
+    method: str
     no_maps: str | None
 
 
@@ -72,13 +76,15 @@ def hardest_cases(classifier: Classifier, images: ImageSet, scores: np.ndarray) 
     unsure = good[np.argsort(sure[good], kind="stable")][:SHOWN]
     rows = [*errors.tolist(), *unsure.tolist()]
     pixels = {row: _read(bundle, images, row) for row in rows}
-    maps, reason = _heat_maps(classifier, {row: image for row, image in pixels.items() if image is not None}, scores)
+    there = {row: image for row, image in pixels.items() if image is not None}
+    maps, method, reason = _heat_maps(classifier, there, scores)
     cases = []
     for row in rows:
         image, words = pixels[row], _words(bundle, scores[row], images.targets[row])
         picture = None if image is None else thumbnail(image, HEIGHT)
-        cases.append(Case(images.names[row], *words, picture, maps.get(row)))
-    return Cases(cases[: len(errors)], cases[len(errors) :], len(wrong), reason)
+        heat, empty = maps.get(row, (None, False))
+        cases.append(Case(images.names[row], *words, picture, heat, empty))
+    return Cases(cases[: len(errors)], cases[len(errors) :], len(wrong), method, reason)
 
 
 def sureness(bundle: Bundle, scores: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -104,13 +110,14 @@ def sureness(bundle: Bundle, scores: np.ndarray, targets: np.ndarray) -> tuple[n
 
 def pictures(cases: list[Case]) -> str:
     """The cases as HTML."""
-    return f'<div class="groups">{"".join(map(_figure, cases))}</div>'
+    return f'<div class="cases">{"".join(map(_figure, cases))}</div>'
 
 
 def _figure(case: Case) -> str:
     shown = [picture for picture in (case.picture, case.heat) if picture is not None]
     images = "".join(f'<img alt="" src="{jpeg_address(picture)}">' for picture in shown)
     words = f"<b>{text(case.truth)}</b><br>answered: {text(case.answer)}<br>{text(case.file)}"
+    words += "<br>empty heat map: no place spoke for the answer" * case.empty
     return f'<figure class="case"><div>{images}</div><figcaption>true: {words}</figcaption></figure>'
 
 
@@ -118,10 +125,17 @@ def _words(bundle: Bundle, scores: np.ndarray, target: np.ndarray) -> tuple[str,
     """The truth and the answer."""
     decided = decide(bundle.task, scores[None], threshold=bundle.threshold, positive=bundle.positive)[0]
     if bundle.task is not Task.MULTILABEL:
-        return bundle.classes[int(target)], f"{bundle.classes[int(decided)]}, {scores[int(decided)]:.3f}"
-    missed = [f"{bundle.classes[k]} missed, {scores[k]:.3f}" for k in np.flatnonzero((target == 1) & (decided == 0))]
-    given = [f"{bundle.classes[k]}, {scores[k]:.3f}" for k in np.flatnonzero(decided)]
+        return bundle.classes[int(target)], f"{bundle.classes[int(decided)]}, {_probability(scores[int(decided)])}"
+    missed = [
+        f"{bundle.classes[k]} missed, {_probability(scores[k])}" for k in np.flatnonzero((target == 1) & (decided == 0))
+    ]
+    given = [f"{bundle.classes[k]}, {_probability(scores[k])}" for k in np.flatnonzero(decided)]
     return _short([bundle.classes[k] for k in np.flatnonzero(target)]), _short(given + missed)
+
+
+def _probability(value: float) -> str:
+    """Two digits, as many as the probability of one image bears; never a certainty."""
+    return "under 0.01" if value < 0.005 else "over 0.99" if value > 0.995 else f"{value:.2f}"
 
 
 def _short(words: list[str]) -> str:
@@ -140,21 +154,25 @@ def _read(bundle: Bundle, images: ImageSet, row: int) -> np.ndarray | None:
 
 def _heat_maps(
     classifier: Classifier, pixels: dict[int, np.ndarray], scores: np.ndarray
-) -> tuple[dict[int, np.ndarray], str | None]:
-    """Small pictures with the heat map of the answer laid over them, by row; and why there are none."""
+) -> tuple[dict[int, tuple[np.ndarray, bool]], str, str | None]:
+    """Small pictures with the heat map of the answer laid over them, and whether it is empty, by row.
+
+    Beside them the method in words, and why there are none.
+    """
     from medmamba.explain.maps import HeatMapper, merge, network_of
+    from medmamba.explain.methods import METHODS
     from medmamba.explain.pictures import check_colours, overlay
     from medmamba.explain.run import predicted
 
     bundle, shape = classifier.bundle, classifier.bundle.preprocessing
     colours = "safe"
     if not pixels:
-        return {}, None
+        return {}, "", None
     try:
         check_colours(colours)
         mapper = HeatMapper(bundle, network_of(classifier))
     except InputError as reason:
-        return {}, str(reason)
+        return {}, "", str(reason)
     rows = list(pixels)
     inputs = np.stack([shape.pixels(pixels[row]) for row in rows])
     layers = mapper.raw(inputs, predicted(bundle, scores[rows]))
@@ -163,5 +181,5 @@ def _heat_maps(
         small = thumbnail(pixels[row], HEIGHT)
         box = shape.box(*pixels[row].shape[:2])
         heat = merge([layer[place] for layer in layers], mapper.size, box, small.shape[:2])
-        drawn[row] = overlay(small, heat, colours)
-    return drawn, None
+        drawn[row] = overlay(small, heat, colours), not heat.any()
+    return drawn, f"{METHODS[mapper.method].made_by}, {METHODS[mapper.method].about}", None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from medmamba.bundle import Bundle
@@ -13,6 +14,7 @@ from medmamba.report import stress as stress_section
 from medmamba.report import tables
 from medmamba.report.cases import SHOWN, Cases, pictures
 from medmamba.report.charts import Frame, Line, bars, chart, legend
+from medmamba.report.checklists.record import Record
 from medmamba.report.verdict import limits, verdict
 from medmamba.tasks import Task
 
@@ -43,13 +45,24 @@ svg.key { display: inline-block; width: 26px; height: 8px; flex: none; }
   gap: .1rem 1.2rem; } .legend li { display: flex; align-items: center; gap: .4rem; }
 .plots, .panels { display: grid; gap: .6rem 1.2rem; }
 .plots { grid-template-columns: repeat(auto-fit, minmax(min(100%, 270px), 1fr)); }
-.panels { grid-template-columns: repeat(auto-fill, minmax(min(100%, 190px), 1fr)); }
+.panels { grid-template-columns: repeat(auto-fill, minmax(min(100%, 190px), 1fr)); } .panels svg { margin: 0 auto; }
 .plots figure, .panels figure { width: auto; max-width: none; min-width: 0; } .panels figcaption { text-align: center; }
 .plots h3 { margin-top: 0; }
-figure.case { max-width: none; min-width: 9.5rem; } figure.case div { display: flex; flex-wrap: wrap; gap: .25rem; }
-figure.case img { height: 120px; max-width: 12rem; } figure.case figcaption { font-size: .78rem; }
-@media print { :root { color-scheme: light; } section { border: 0; padding: 0; }
-  td, svg path { print-color-adjust: exact; } table { font-size: 8pt; } small { font-size: 7pt; } }
+.cases { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 13.5rem), 1fr)); gap: 1rem; }
+figure.case { width: auto; max-width: 19rem; min-width: 0; } figure.case div { display: flex; gap: .25rem; }
+figure.case img { width: calc(50% - .125rem); max-width: none; height: auto; align-self: start;
+  outline: 1px solid var(--line); outline-offset: -1px; }
+figure.case figcaption { font-size: .78rem; margin-top: .2rem; } table.narrow td.number { white-space: nowrap; }
+@media screen and (max-width: 480px) { body { margin: 1rem auto; padding: 0 .6rem; } section { padding: .7rem .8rem; }
+  table { font-size: .85rem; } table.narrow td, table.narrow th { padding-right: .6rem; }
+  table.matrix td, table.matrix th { padding: .3rem .35rem; } table.facts th { padding-right: .6rem; } }
+@media print { :root { color-scheme: light; } section { border: 0; padding: 0; margin: .6rem 0; }
+  .verdict { font-size: 10.5pt; } td, svg path { print-color-adjust: exact; } table, details { font-size: 8pt; }
+  small { font-size: 7pt; } th, td { padding-top: .1rem; padding-bottom: .1rem; } .legend { font-size: 8pt; }
+  .plots svg { max-width: 250px !important; } .panels { grid-template-columns: repeat(4, 1fr); }
+  .plots, .panels, .scroll { break-inside: avoid; } h3, .legend, h2 + .advice { break-after: avoid; }
+  footer { margin: .5rem 0; break-before: avoid; }
+  .meaning::details-content { content-visibility: visible; block-size: auto; } .meaning summary { list-style: none; } }
 """
 
 
@@ -65,7 +78,9 @@ def page(found: Evaluation, cases: Cases, stress: dict[str, Any] | None, command
     report, bundle = found.report, found.bundle
     other = None if stress is None else stress_section.other_images(stress, report)
     stress = None if other else stress
-    open_ends = [*limits(bundle, report, stress), *([f"{other[:1].upper()}{other[1:]}."] if other else [])]
+    known = Record(bundle, report).row
+    cautions = [f"{caution} ({known.title})" for caution in known.cautions] if known else []
+    open_ends = [*limits(bundle, report, stress, cautions), *([f"{other[:1].upper()}{other[1:]}."] if other else [])]
     broken = bool(report["notes"])
     paragraph = text(" ".join(verdict(bundle, report, stress)))
     sections = {
@@ -98,16 +113,25 @@ def _data(bundle: Bundle, report: dict[str, Any]) -> str:
     told = {
         "measured on": f"{report['data']['name']}, split {report['data']['split']}",
         "images": f"{report['n']:,}",
-        "patients": "not known" if report["patients"] is None else f"{report['patients']:,}",
+        **_patients(report),
         "trained on": f"{known['data']}; splits {known['splits']}",
         "images from": known["images from"],
     }
+    if row := Record(bundle, report).row:
+        told[f"{row.title}, to cite"] = row.citation
+        told[f"{row.title}, licence"] = row.licence
     if allowed := [note for note in report["notes"] if "in spite of" in note]:
         told["faults allowed"] = "; ".join(allowed)
     if report["absent_classes"]:
         told["no image of"] = ", ".join(report["absent_classes"])
     notes = "".join(f"<li>{text(note)}</li>" for note in report["data"]["notes"])
     return tables.facts(told) + tables.counts(trained.get("counts") or {}, report) + (f"<ul>{notes}</ul>" * bool(notes))
+
+
+def _patients(report: dict[str, Any]) -> dict[str, str]:
+    if report["patients"] is None or report["data"]["unit"] == "patient":
+        return {"patients": "not known" if report["patients"] is None else f"{report['patients']:,}"}
+    return {"patients": "not known", "groups of images": f"{report['patients']:,}, as the data name them"}
 
 
 def _curves(found: Evaluation) -> str:
@@ -136,9 +160,10 @@ def _curves(found: Evaluation) -> str:
     square = Frame(x="1 - specificity", y="sensitivity", diagonal=True)
     other = Frame(x="recall (sensitivity)", y="precision (PPV)")
     count = found.curves
-    drawn = f"from {count['resamples']:,} resamples of {count['unit']}s" if count["resamples"] else "not computed"
+    unit = report["data"]["unit"]
+    drawn = f"from {count['resamples']:,} resamples of {unit}s" if count["resamples"] else "not computed"
     dot = f" The dot is the threshold {positive['threshold']:.3g}." if positive is not None else ""
-    words = f"Bands are pointwise 95 % intervals, {drawn}.{dot} Chance is the dotted line; in precision, the share of "
+    words = f"Bands are pointwise 95% intervals, {drawn}.{dot} Chance is the dotted line; in precision, the share of "
     words += f"images: {_shares(shown)}."
     return (
         f'<div class="plots"><figure><h3>ROC</h3>{chart("ROC curves", marks, square)}{legend(roc)}</figure>'
@@ -155,11 +180,8 @@ def _shares(shown: list[tuple[int, dict[str, Any]]]) -> str:
 
 def _reliability(report: dict[str, Any]) -> str:
     found = report["calibration"]
-    shown = {"as the model answers": found["after"]}
-    if found["before"] is not None:
-        shown = {"at temperature 1": found["before"], f"at its temperature, {found['temperature']:.3f}": found["after"]}
     parts = []
-    for name, figures in shown.items():
+    for name, figures in tables.in_order(found).items():
         bins = figures["bins"]
         points = [(row["confidence"], row["right"]) for row in bins]
         spans = [(row["confidence"], row["low"], row["high"]) for row in bins]
@@ -183,7 +205,8 @@ def _cases(cases: Cases, bundle: Bundle) -> str:
     parts = [f"<h3>Wrong and sure</h3><p class=advice>{words}.</p>{pictures(cases.errors)}" if cases.errors else ""]
     parts.append(f"<h3>Right and unsure</h3>{pictures(cases.unsure)}" if cases.unsure else "")
     maps = (
-        "Beside each picture is the heat map of the answer: where the network found evidence, not where disease is."
+        "Beside each picture is the heat map of the answer: where the network found evidence, not where disease is. "
+        f"From violet, none, to yellow, most; {cases.method}."
         if cases.no_maps is None
         else f"Heat maps are left out: {cases.no_maps}."
     )
@@ -192,7 +215,7 @@ def _cases(cases: Cases, bundle: Bundle) -> str:
         if bundle.task not in (Task.BINARY, Task.MULTILABEL)
         else " Sure is far from the threshold, as a share of what is possible on that side."
     )
-    return f"{''.join(parts)}<p class=advice>{text(maps + sure)}</p>"
+    return f"<p class=advice>{text(maps + sure)}</p>{''.join(parts)}"
 
 
 def _origin(bundle: Bundle, report: dict[str, Any], command: str | None) -> dict[str, str]:
@@ -200,22 +223,33 @@ def _origin(bundle: Bundle, report: dict[str, Any], command: str | None) -> dict
     told = {
         "model": f"{known['model']}, {report['model']['parameters']:,} parameters",
         "input": known["input"],
-        "trained by": str(origin.get("command") or "not recorded"),
+        "trained by": without_folders(str(origin.get("command") or "not recorded")),
     }
-    for key, word, unit in (("commit", "commit", ""), ("seconds", "training took", " s"), ("ended", "ended", "")):
+    if origin.get("seconds") is not None:
+        told["training took"] = _time(float(origin["seconds"]))
+    for key, word in (("commit", "commit"), ("epochs", "training, epochs"), ("ended", "training, end")):
         if origin.get(key) is not None:
-            told[word] = f"{origin[key]}{unit}"
+            told[word] = str(origin[key])
     keys = ("recipe", "start", "seed", "best epoch", "data fingerprint", "device", "date", "versions")
     told |= {f"training, {key}": known[key] for key in keys}
     if fitted := bundle.decisions.fitted:
         chosen_on = f"split {fitted.get('split')} of {fitted.get('data')}, {fitted.get('n')} images"
-        told["calibrated"] = f"on the {chosen_on}; {fitted.get('date')}"
+        told["calibrated"] = f"on the {chosen_on}; temperature {bundle.decisions.temperature:.3g}; {fitted.get('date')}"
     versions = ", ".join(f"{name} {number}" for name, number in made["versions"].items() if number)
     told |= {
-        "report by": command or "medmamba.write_report",
+        "report by": without_folders(command or "medmamba.write_report"),
         "report, date": made["date"],
         "report, device": f"{made['device']}, backend {made['backend']}, {made['batch_size']} images at once",
         "report, versions": versions,
         "resamples and seed": f"{report['interval']['resamples']:,}, {report['interval']['seed']}",
     }
     return told
+
+
+def without_folders(command: str) -> str:
+    """The command line with no more of an absolute path than its last name: a page is given away, a disk is not."""
+    return re.sub(r"(^|[\s=])(?:~|[A-Za-z]:)?[/\\](?:[^\s/\\]+[/\\])*(?=[^\s/\\])", r"\1", command)
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"

@@ -82,7 +82,7 @@ def write_report(
     fits = stress is not None and other_images(stress, found.report) is None
     files = {
         PAGE: page(found, cases, stress, command),
-        CHECKLISTS: checklists(classifier.bundle, found.report, stress if fits else None),
+        CHECKLISTS: checklists(classifier.bundle, found.report, stress if fits else None, maps=cases.method),
     }
     write(found, out, files)
     return found.report

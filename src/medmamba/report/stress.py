@@ -11,12 +11,17 @@ from medmamba.errors import InputError
 from medmamba.metrics import in_words
 from medmamba.page import text
 from medmamba.report.charts import Frame, Line, chart, legend
-from medmamba.report.tables import figure_cells, table
+from medmamba.report.tables import figure_cells, meaning, table
 
 FILE = "robustness.json"
 WORST = 10  # cells that are listed; the others lie behind a click
 SHOWN = {"auc": "AUC", "accuracy": "accuracy", "balanced_error": "balanced error", "flip_rate": "flip rate"}
 SEVERITIES = range(6)
+MEANINGS = (
+    "<li><b>severity</b>: from 1, hardly seen, to 5; how much each is stands in robustness.json</li>"
+    "<li><b>balanced error</b>: share of images answered wrongly, mean over the classes</li>"
+    "<li><b>flip rate</b>: share of images whose answer is another one than for the clean image</li>"
+)
 
 
 def read_robustness(folder: str | os.PathLike[str]) -> dict[str, Any]:
@@ -62,13 +67,18 @@ def section(stress: dict[str, Any]) -> str:
     rows = [_row("clean", "0", stress["clean"])]
     rows += [_row(cell["corruption"].replace("_", " "), str(cell["severity"]), cell) for cell in stress["cells"]]
     rest = rows[1 + WORST :]
-    more = f"<details><summary>The other {len(rest)} cells</summary>{table(head, rest)}</details>" if rest else ""
-    notes = "".join(f"<li>{text(note)}</li>" for note in stress.get("notes", ()))
-    of = f"{stress['n']} of {stress['data']['images']} images; worst cells first; {stress.get('intervals', '')}."
+    more = (
+        f"<details><summary>The other {len(rest)} kinds and severities</summary>{table(head, rest)}</details>"
+        if rest
+        else ""
+    )
+    notes = "".join(f"<li>{text(note.replace('_', ' '))}</li>" for note in stress.get("notes", ()))
+    of = f"On {stress['n']} of {stress['data']['images']} images, in the table the worst first."
+    about = f"<li><b>intervals</b>: {text(stress['intervals'])}</li>" if stress.get("intervals") else ""
     return (
-        f'<p class="advice">{text(of)} Severity 0 is the clean images; bands are 95 % intervals.</p>'
+        f'<p class="advice">{of} Severity 0 is the clean images; bands are 95% intervals.</p>'
         f'{legend(keys)}<div class="panels">{panels}</div>'
-        f"{table(head, rows[: 1 + WORST])}{more}{f'<ul>{notes}</ul>' if notes else ''}"
+        f"{table(head, rows[: 1 + WORST])}{more}{meaning(MEANINGS + about)}{f'<ul>{notes}</ul>' if notes else ''}"
     )
 
 

@@ -43,7 +43,7 @@ def _figure(figure: dict[str, Any] | None) -> str:
 def counts(bundle_counts: dict[str, dict[str, int]], report: dict[str, Any]) -> str:
     """Images by class and split: those that the model learnt from, as recorded, and those of this report."""
     split = report["data"]["split"]
-    trained = {"train": "trained on", "val": "chosen on (val)"}
+    trained = {"train": "trained on", "val": "epoch chosen on (val)"}
     known = {word: bundle_counts[name] for name, word in trained.items() if bundle_counts.get(name)}
     head = ["class", *known, f"measured on ({split})"]
     rows = []
@@ -69,11 +69,8 @@ def results(report: dict[str, Any]) -> str:
         f"<li><b>{key.replace('_', ' ')}</b>: {text(entry['definition'])}</li>" for key, entry in entries.items()
     )
     level = f"{report['interval']['level']:.0%} interval"
-    about = f"<p class=advice>Intervals: {text(report['interval']['method'])}.</p>"
-    return (
-        table(("figure", "value", level), rows, "narrow")
-        + f"<details><summary>What each figure means</summary><ul>{meanings}</ul>{about}</details>"
-    )
+    about = f"<li><b>intervals</b>: {text(report['interval']['method'])}</li>"
+    return table(("figure", "value", level), rows, "narrow") + meaning(meanings + about)
 
 
 def confusion(report: dict[str, Any]) -> str:
@@ -133,19 +130,36 @@ def subgroups(report: dict[str, Any]) -> str:
 def calibration(report: dict[str, Any]) -> str:
     """Figures of the probabilities, as the model answers and, where it has a temperature, without it."""
     found = report["calibration"]
-    columns = {"as the model answers": found["after"]}
-    if found["before"] is not None:
-        columns = {"without its temperature": found["before"]} | columns
-    words = {"ece": "ECE", "ece_equal_mass": "ECE, equal mass", "brier": "Brier score", "nll": "NLL"}
+    columns = in_order(found)
+    words = {
+        "ece": "calibration error (ECE)",
+        "ece_equal_mass": "the same, bins of equally many images",
+        "brier": "Brier score",
+        "nll": "log loss (NLL)",
+    }
     rows = [
         [f"<td>{word}</td>", *figure_cells(figures[key] for figures in columns.values())] for key, word in words.items()
     ]
     chance = [figures["ece"]["by_chance"]["high"] for figures in columns.values()]
-    rows.append(["<td>ECE that chance alone explains, up to</td>", *figure_cells({"value": high} for high in chance)])
+    rows.insert(1, ["<td>which chance alone explains up to</td>", *figure_cells({"value": high} for high in chance)])
     means = "".join(f"<li><b>{word}</b>: {text(found['after'][key]['definition'])}</li>" for key, word in words.items())
-    return table(("figure", *columns), rows, "narrow") + (
-        f"<details><summary>What each figure means</summary><ul>{means}</ul></details>"
+    means += (
+        "<li>Smaller is better. Few images make a calibration error look larger than it is; its interval is set right "
+        "for that and may lie below the value.</li>"
     )
+    return table(("figure", *columns), rows, "narrow") + meaning(means)
+
+
+def in_order(found: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """What is known of the probabilities, by name: before calibration, where that changed them, and as they are."""
+    if found["before"] is None:
+        return {"as the model answers": found["after"]}
+    return {"before calibration": found["before"], "after calibration": found["after"]}
+
+
+def meaning(items: str) -> str:
+    """What figures mean, behind a click on a screen and open on paper; items of a list, HTML already."""
+    return f'<details class="meaning"><summary>What each figure means</summary><ul>{items}</ul></details>'
 
 
 def sets(found: dict[str, Any]) -> str:
@@ -155,11 +169,14 @@ def sets(found: dict[str, Any]) -> str:
         ["<td>promised share of sets that hold the true class</td>", *_numbers([promised])],
         ["<td>share that does</td>", *figure_cells([found["coverage"]])],
         *(
-            [f"<td>of '{text(row['name'])}' (n = {row['n']:,})</td>", *figure_cells([row])]
+            [f"<td>of the images of '{text(row['name'])}' (n = {row['n']:,})</td>", *figure_cells([row])]
             for row in found["per_class"]
         ),
-        ["<td>referred: sets of no or of several classes</td>", *figure_cells([found["referred"]])],
-        ["<td>right among those of one class</td>", *figure_cells([found["kept_right"]])],
+        ["<td>left to a person: sets of no or of several classes</td>", *figure_cells([found["referred"]])],
+        [
+            f"<td>right where a single class is named (n = {found['sizes'][1]:,})</td>",
+            *figure_cells([found["kept_right"]]),
+        ],
     ]
     if found["expected"]:
         low, high = found["expected"]
@@ -172,7 +189,7 @@ def sets(found: dict[str, Any]) -> str:
 def scope(found: dict[str, Any]) -> str:
     """How many images were called unlike those of the training."""
     rows = [
-        ["<td>share of validation images that was chosen</td>", *_numbers([f"{found['chosen']:.3f}"])],
+        ["<td>share of validation images, as chosen</td>", *_numbers([f"{found['chosen']:.3f}"])],
         ["<td>share of these images</td>", *figure_cells([found["refused"]])],
     ]
     return table(("called unlike the training images", ""), rows, "narrow")

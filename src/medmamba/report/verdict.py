@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from medmamba.bundle import Bundle
@@ -10,6 +11,10 @@ from medmamba.tasks import Task
 
 FEW = 30  # images of a class, below which its figures say little
 NAMED = 6  # classes that the paragraph names
+GROUPS = (
+    "The data name groups of images that belong together and do not say that these are patients: where intervals are "
+    "said to be of patients, they are of such groups, and one patient may be in several."
+)
 SAID = "The model's accuracy, "  # how a note begins that tells what the paragraph tells already
 
 
@@ -21,7 +26,7 @@ def verdict(bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | Non
         report: From `medmamba.evaluate`.
         stress: From `medmamba.robustness.sweep` on the same images, or None.
     """
-    sentences = [_question(bundle), _measured(report), _worth(report), _calibrated(report)]
+    sentences = [_question(bundle), _measured(report), _worth(report), _found(report), _calibrated(report)]
     sentences += [_sets(report), _scope(report), _worst(stress)]
     if warnings := [note for note in report["notes"] if not note.startswith(SAID)]:
         sentences.append(f"Warning: {_sentence(warnings[0])}")
@@ -45,7 +50,7 @@ def _question(bundle: Bundle) -> str:
 
 def _measured(report: dict[str, Any]) -> str:
     n, patients, data = report["n"], report["patients"], report["data"]
-    whose = "" if patients is None else f" of {_number(patients, 'patient')}"
+    whose = "" if patients is None else f" of {_number(patients, data['unit'])}"
     return f"It was measured on the {_number(n, 'image')}{whose} of the split {data['split']} of {data['name']}."
 
 
@@ -67,6 +72,20 @@ def _worth(report: dict[str, Any]) -> str:
     else:
         than = "not clearly better than"
     return f"{told}, {than} {always}, {baseline['value']:.3f}."
+
+
+def _found(report: dict[str, Any]) -> str:
+    """What share of each class it finds: what a reader of images asks first."""
+    if (positive := report["positive_class"]) is not None:
+        return (
+            f"Its sensitivity for '{positive['name']}' is {in_words(positive['sensitivity'])}, its specificity "
+            f"{in_words(positive['specificity'])}."
+        )
+    rows = [row for row in report["per_class"] if row["sensitivity"]["value"] is not None]
+    if not rows or len(rows) > NAMED or report["confusion_matrix"] is None:
+        return ""
+    shares = [f"{row['sensitivity']['value']:.0%} of the {row['n']:,} of '{row['name']}'" for row in rows]
+    return f"It finds {_list(shares)}."
 
 
 def _calibrated(report: dict[str, Any]) -> str:
@@ -100,7 +119,21 @@ def _sets(report: dict[str, Any]) -> str:
     each = " of each class" if found["by_class"] else ""
     promised = f"the true class for {1 - found['error']:.0%} of images{each}"
     kept = "keep their promise" if keeps else "break their promise"
-    return f"Prediction sets {kept} to hold {promised}: they do for {in_words(found['coverage'])}."
+    told = (
+        f"Prediction sets {kept} to hold {promised}: they do for {in_words(found['coverage'])}{_lowest(found, keeps)}."
+    )
+    left = found["referred"]["value"]
+    alone = f" They name a single class for {1 - (left or 0):.0%} of images and leave the rest to a person."
+    return told if left is None else told + alone
+
+
+def _lowest(found: dict[str, Any], keeps: bool) -> str:
+    """The class for which the promise is broken most, where one is made for each class."""
+    rows = [row for row in found["per_class"] if row["high"] is not None]
+    if keeps or not found["by_class"] or not rows:
+        return ""
+    worst = min(rows, key=lambda row: row["high"])
+    return f" of all images, but for {in_words(worst)} of '{worst['name']}'"
 
 
 def scope_keeps(found: dict[str, Any]) -> bool | None:
@@ -113,32 +146,39 @@ def _scope(report: dict[str, Any]) -> str:
     found = report["scope"]
     if found is None or (keeps := scope_keeps(found)) is None:
         return ""
-    told = f"it calls {in_words(found['refused'])} of these images unlike those of its training"
-    chosen = f"where {found['chosen']:.3g} was chosen"
+    told = f"It calls {in_words(found['refused'])} of these images unlike those of its training"
     if keeps:
-        return f"Its scope fits: {told}, {chosen}."
-    return f"Its scope does not fit these images: {told}, {chosen}."
+        return f"{told}, no more than the {found['chosen']:.3g} that was chosen, as far as so many can tell."
+    return f"{told}, more than the {found['chosen']:.3g} that was chosen: these are other images than it knows."
 
 
 def _worst(stress: dict[str, Any] | None) -> str:
     if stress is None or not stress["cells"]:
         return ""
     cell, clean = stress["cells"][0], stress["clean"]
+    name, before, after = cell["corruption"].replace("_", " "), clean["balanced_error"], cell["balanced_error"]
+    chance = ""
+    if None not in (before["high"], after["low"]) and after["low"] <= before["high"]:
+        chance = "; the intervals overlap, and the worst of many is partly chance"
     return (
-        f"Of the corruptions, {cell['corruption'].replace('_', ' ')} at severity {cell['severity']} is the worst: on "
-        f"{_number(stress['n'], 'image')} the balanced error rises from {in_words(clean['balanced_error'])} to "
-        f"{in_words(cell['balanced_error'])}."
+        f"Of the corruptions of the images, {name} at severity {cell['severity']} of 5 is the worst: on "
+        f"{_number(stress['n'], 'image')} the share answered wrongly, mean over classes, goes from {in_words(before)} "
+        f"to {in_words(after)}{chance}."
     )
 
 
-def limits(bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | None) -> list[str]:
-    """What a reader must not miss, and what was not measured."""
+def limits(
+    bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | None, cautions: Sequence[str] = ()
+) -> list[str]:
+    """What a reader must not miss, and what was not measured; `cautions` are known faults of the data."""
     sentences = [_sentence(note) for note in report["notes"]]
     few = [f"'{row['name']}' ({row['n']})" for row in report["per_class"] if 0 < row["n"] < FEW]
     if few:
         sentences.append(f"Few images, whose figures are uncertain: {_list(few)}.")
     if report["patients"] is None:
         sentences.append("Patients are not known: the intervals suppose that each image is of another one.")
+    elif report["data"]["unit"] == "group":
+        sentences.append(GROUPS)
     if not bundle.decisions.fitted:
         sentences.append("The model was not calibrated: its probabilities are as the network gives them.")
     if bundle.decisions.conformal is None:
@@ -149,6 +189,7 @@ def limits(bundle: Bundle, report: dict[str, Any], stress: dict[str, Any] | None
         sentences.append("What worse pictures do to its answers was not measured; `medmamba robustness` does.")
     if not report["subgroups"]:
         sentences.append("Whether it does as well for every site, device, age or sex was not measured.")
+    sentences += [f"Known of this data set: {caution}." for caution in cautions]
     sentences.append(
         f"The figures are those of {report['data']['name']} alone: another scanner, hospital, population or disease "
         "may give others. Nothing here says what the answers do for a patient, or for those who read them."

@@ -80,7 +80,7 @@ def make_report(
         "baseline": None if baseline is None else _baseline(bundles[1], found),
         "shrunk": _shrunk(bundle, answers[0]),
         "definitions": DEFINITIONS,
-        "intervals": _about_intervals(resamples, bundle.task, images),
+        "intervals": _about_intervals(resamples, bundle.task, images, paired=baseline is not None),
     }
     return report | {"notes": _notes(report, answers[0], corruptions)}
 
@@ -89,14 +89,14 @@ def _about_model(bundle: Bundle) -> dict[str, Any]:
     return {"name": bundle.model, "preprocessing": bundle.preprocessing.to_dict()}
 
 
-def _about_intervals(resamples: int, task: Task, images: ImageSet) -> str:
+def _about_intervals(resamples: int, task: Task, images: ImageSet, *, paired: bool) -> str:
     if not resamples:
         return "no intervals were computed"
-    unit = "images" if images.groups is None else "patients"
+    unit = "images" if images.groups is None else f"{images.unit}s"
     within = "" if task is Task.MULTILABEL else " within each class"
     return (
         f"expanded percentile bootstrap of {resamples} resamples, {unit} drawn with replacement{within}, the same for "
-        "all cells and both models; for the ECE an inverted test"
+        f"all cells{' and both models' if paired else ''}; for the ECE an inverted test"
     )
 
 

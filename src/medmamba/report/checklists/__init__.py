@@ -9,7 +9,7 @@ from medmamba.bundle import Bundle
 from medmamba.errors import InputError
 from medmamba.report.checklists.claim import CLAIM
 from medmamba.report.checklists.items import SENTENCE, Checklist
-from medmamba.report.checklists.record import Record
+from medmamba.report.checklists.record import Record, plainly
 from medmamba.report.checklists.tripod_ai import TRIPOD_AI
 from medmamba.text import markdown_cell
 
@@ -19,7 +19,11 @@ CHECKLISTS = (CLAIM, TRIPOD_AI)
 
 
 def checklists(
-    bundle: Bundle, metrics: Mapping[str, Any] | None = None, robustness: Mapping[str, Any] | None = None
+    bundle: Bundle,
+    metrics: Mapping[str, Any] | None = None,
+    robustness: Mapping[str, Any] | None = None,
+    *,
+    maps: str = "",
 ) -> str:
     """Both checklists as a page in Markdown.
 
@@ -27,14 +31,15 @@ def checklists(
         bundle: Of the model, as it is in its folder.
         metrics: What `metrics.json` of one evaluation of it holds; None without one.
         robustness: What its `robustness.json` holds; None without one.
+        maps: The method of the heat maps that stand in `report.html` beside the page; empty without them.
 
     Raises:
         InputError: The metrics or the robustness are of another model.
     """
-    record = Record(bundle, metrics or {}, robustness or {})
+    record = Record(bundle, metrics or {}, robustness or {}, maps)
     _check(record)
     lines = [
-        f"# Reporting checklists: {markdown_cell(bundle.model)}, {markdown_cell(', '.join(bundle.classes))}",
+        f"# Reporting checklists: {markdown_cell(bundle.model)}, {markdown_cell(', '.join(plainly(bundle.classes)))}",
         "",
         "Research software, not a medical device.",
         "",

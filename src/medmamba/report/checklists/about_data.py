@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from medmamba.report.checklists.items import Facts
-from medmamba.report.checklists.record import Record
+from medmamba.report.checklists.record import Record, plainly
 from medmamba.tasks import Task
 
 SHARED = ("patient-overlap", "leaked-images", "related-data")  # faults by which splits share something
@@ -48,15 +48,15 @@ def counts(record: Record) -> Facts:
 
 
 def _of_split(record: Record, split: str, classes: Mapping[str, int]) -> str:
-    sizes = ", ".join(f"{name} {n}" for name, n in classes.items())
-    patients = _patients((record.data.get("patients") or {}).get(split))
+    sizes = ", ".join(f"{name} {n}" for name, n in zip(plainly(classes), classes.values(), strict=True))
+    patients = _patients(record, (record.data.get("patients") or {}).get(split))
     if record.bundle.task is Task.MULTILABEL:
         return f"{split}: images {patients} with each label ({sizes})"
     return f"{split}: {sum(classes.values())} images {patients} ({sizes})"
 
 
-def _patients(number: int | None) -> str:
-    return f"of {number} patients" if number else "of an unknown number of patients"
+def _patients(record: Record, number: int | None) -> str:
+    return f"of {number} {record.unit}s" if number else "of an unknown number of patients"
 
 
 def test_size(record: Record) -> Facts:
@@ -64,8 +64,11 @@ def test_size(record: Record) -> Facts:
     metrics = record.metrics
     if "n" not in metrics:
         return []
-    sizes = ", ".join(f"{row['name']} {row['n']}" for row in metrics.get("per_class") or ())
-    return [f"evaluated: {metrics['n']} images {_patients(metrics.get('patients'))} ({sizes})"]
+    rows = metrics.get("per_class") or ()
+    sizes = ", ".join(
+        f"{name} {row['n']}" for name, row in zip(plainly(row["name"] for row in rows), rows, strict=True)
+    )
+    return [f"evaluated: {metrics['n']} images {_patients(record, metrics.get('patients'))} ({sizes})"]
 
 
 def assigned(record: Record) -> Facts:
@@ -86,7 +89,8 @@ def disjoint(record: Record) -> Facts:
         return [*facts, "patients are unknown, so by image at most"]
     if any(sentence.startswith("patient-overlap") for sentence in allowed):
         return facts
-    return [*facts, "by patient: training found none in both the training and the validation split"]
+    by = f"by {record.unit}: training found none in both the training and the validation split"
+    return [*facts, by if record.unit == "patient" else f"{by}; the data do not say that a group is a patient"]
 
 
 def rare_classes(record: Record) -> Facts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medmamba.report.checklists.items import Facts
-from medmamba.report.checklists.record import Record, listed, short
+from medmamba.report.checklists.record import Record, listed, plainly, short
 from medmamba.tasks import Task
 
 
@@ -16,7 +16,7 @@ def technology(record: Record) -> Facts:
 def outcome(record: Record) -> Facts:
     """The classes."""
     bundle = record.bundle
-    facts = [f"{'labels' if bundle.task is Task.MULTILABEL else 'classes'}: {', '.join(bundle.classes)}"]
+    facts = [f"{'labels' if bundle.task is Task.MULTILABEL else 'classes'}: {', '.join(plainly(bundle.classes))}"]
     if bundle.task is Task.BINARY:
         facts.append(f"positive class: {bundle.classes[bundle.positive]}")
     return facts

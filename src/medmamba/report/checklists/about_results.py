@@ -7,7 +7,7 @@ from typing import Any
 
 from medmamba.data.dataset import ALL
 from medmamba.report.checklists.items import Facts
-from medmamba.report.checklists.record import Record, figure, short
+from medmamba.report.checklists.record import Record, figure, plainly, short
 
 OVERALL = {
     "auc": "AUC",
@@ -62,7 +62,8 @@ def overall(record: Record) -> Facts:
 def per_class(record: Record) -> Facts:
     """The figures of each class."""
     rows = record.metrics.get("per_class") or ()
-    return [f"{row['name']} (n {row['n']}): {', '.join(_named(row, RATES))}" for row in rows]
+    names = plainly(row["name"] for row in rows)
+    return [f"{name} (n {row['n']}): {', '.join(_named(row, RATES))}" for name, row in zip(names, rows, strict=True)]
 
 
 def _named(figures: Mapping[str, Any], names: Mapping[str, str]) -> list[str]:
@@ -111,7 +112,7 @@ def failures(record: Record) -> Facts:
         return []
     if matrix is None:
         return [f"{row['name']}: missed {row['fn']} of {row['n']}, found wrongly {row['fp']}" for row in rows]
-    told = _confusions([row["name"] for row in rows], matrix)
+    told = _confusions(plainly(row["name"] for row in rows), matrix)
     return [*told, "all of them stand in confusion_matrix.png and scores.csv"]
 
 
@@ -156,6 +157,11 @@ def robustness(record: Record) -> Facts:
         f"{figure(clean)} for clean ones",
         f"the worst: {worst['corruption']} at severity {worst['severity']}, {figure(worst['balanced_error'])}",
     ]
+
+
+def explained(record: Record) -> Facts:
+    """The heat maps of the report."""
+    return [f"heat maps of the hardest cases in report.html: {record.maps}"] if record.maps else []
 
 
 def internal(record: Record) -> Facts:

@@ -52,7 +52,7 @@ CLAIM = Checklist(
         Item("28", "measures of performance", results.measures, "why these; published models to compare with"),
         Item("29", "significance and uncertainty", results.uncertainty),
         Item("30", "robustness or sensitivity", results.robustness, "other analyses of sensitivity"),
-        Item("31", "methods to explain answers"),
+        Item("31", "methods to explain answers", results.explained, "what they showed, and whether they were checked"),
         Item("32", "evaluation on internal data", results.internal),
         Item("33", "test on external data", results.external, "how those data differ; or why there was no such test"),
         Item("34", "registration of a clinical trial"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,13 @@ class Record:
         bundle: Of the model.
         metrics: What `metrics.json` of an evaluation holds.
         robustness: What `robustness.json` holds.
+        maps: The method of the heat maps in the report; empty without them.
     """
 
     bundle: Bundle
     metrics: Mapping[str, Any] = field(default_factory=dict)
     robustness: Mapping[str, Any] = field(default_factory=dict)
+    maps: str = ""
 
     @property
     def origin(self) -> Mapping[str, Any]:
@@ -61,6 +63,12 @@ class Record:
         return (self.metrics.get("data") or {}).get("name")
 
     @property
+    def unit(self) -> str:
+        """What the number of patients counts: `patient`, or `group` where the evaluated data say no more than that."""
+        told = (self.metrics.get("data") or {}).get("unit")
+        return "group" if told == "group" else "patient"
+
+    @property
     def same_data(self) -> bool:
         """Whether training and evaluation name the same data set."""
         return self.evaluated is not None and self.evaluated == self.data.get("name")
@@ -82,6 +90,11 @@ def figure(entry: Mapping[str, Any] | None) -> str:
     if value is None:
         return "cannot be computed"
     return f"{value:.3f}" + ("" if low is None or high is None else f" ({low:.3f} to {high:.3f})")
+
+
+def plainly(names: Iterable[str]) -> list[str]:
+    """Names as they stand in a list: those with a comma in them in quotes."""
+    return [f"'{name}'" if "," in name else name for name in names]
 
 
 def short(value: float | None) -> str:
