@@ -1,5 +1,1 @@
-"""The paper's tables as data, and what of them comes out here."""
-
-from medmamba.paper.reproduce import WHAT, reproduce
-
-__all__ = ["WHAT", "reproduce"]
+"""The paper's tables and figures (Yue & Li 2024, arXiv 2403.03849), made again by command."""

@@ -10,6 +10,7 @@ import csv
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from math import floor
 
 FIGURES = ("precision", "sensitivity", "specificity", "f1", "accuracy", "auc")
 TITLES = {
@@ -27,7 +28,7 @@ PERCENT = {"table3", "table4", "table5", "table7"}  # where all figures but the 
 
 @dataclass(frozen=True)
 class Value:
-    """One cell: `printed` is its text, `value` the number in the unit that we compute in, a fraction for a figure."""
+    """One cell of a table of results; `printed` is its text."""
 
     table: str
     data: str
@@ -42,13 +43,20 @@ class Value:
         return 100 if self.table in PERCENT and self.metric in FIGURES and self.metric != "auc" else 1
 
     @property
-    def digits(self) -> int:
-        """Digits behind the point, as printed."""
-        return len(self.printed.partition(".")[2])
-
-    @property
     def value(self) -> float:
+        """The number, a figure as a fraction."""
         return float(self.printed) / self.scale
+
+
+def digits(text: str) -> int:
+    """How many stand behind the point."""
+    return len(text.partition(".")[2])
+
+
+def fits(text: str, value: float) -> bool:
+    """Whether a number is the printed one, rounded or cut off: the paper does both."""
+    unit = 10 ** digits(text)
+    return round(float(text) * unit) in (round(value * unit), floor(value * unit))
 
 
 @cache
