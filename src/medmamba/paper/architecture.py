@@ -9,7 +9,7 @@ import torch
 from medmamba.evaluation import complexity
 from medmamba.models import create_model
 from medmamba.network import VARIANTS
-from medmamba.paper.printed import fits, read_table
+from medmamba.paper.printed import TIMES, fits, read_table
 from medmamba.paper.sheet import Part, Sheet
 
 SIDE, CLASSES = 224, 1000  # of the images in pixels, and as the paper's caption says
@@ -72,8 +72,8 @@ def compare(layer: str, output: str, printed: str, ours: Any) -> tuple[str, bool
     if layer in SIZES:
         return f"{ours:.2f}", fits(printed, ours)
     number, side = ours
-    same = output == f"{side}×{side}" and printed.split()[-1] == str(number)
-    return str(number) if output == f"{side}×{side}" else f"{number} at {side}×{side}", same
+    same = output == f"{side}{TIMES}{side}" and printed.split()[-1] == str(number)
+    return str(number) if output == f"{side}{TIMES}{side}" else f"{number} at {side} x {side}", same
 
 
 def _code(names: tuple[str, ...]) -> list[str]:
@@ -90,15 +90,15 @@ def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
     others = [f"`{name}` in {', '.join(layers)}" for name, layers in differing.items() if layers]
     return (
         f"Equal to the paper in every cell: {', '.join(same)}. Different: {'; '.join(others)}.",
-        "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in stage 3, "
-        "which the published code has too, against the sizes of 12 and 16. Both are offered, under two names each.",
+        "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in "
+        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, under two names each.",
     )
 
 
 _NOTES = (
     "Parameters are at 1000 classes, in millions; stages are numbers of blocks, other rows numbers of channels.",
     "A size is the printed one if it is so rounded or cut off: the paper does both.",
-    "The paper's FLOPs are multiply-adds of convolutions and linear layers at 224 x 224 in 10^9, without the projections "
-    "inside the scan and the scan; ours are counted alike. `medmamba info --model NAME` has the full count.",
+    "The paper's FLOPs are multiply-adds of convolutions and linear layers at 224 x 224 in 10^9, without the "
+    "projections inside the scan and the scan; ours are counted alike. `medmamba info --model NAME` has the full count.",
     "The paper draws a softmax behind the classifier; it is in the loss, and in the probabilities of a prediction.",
 )

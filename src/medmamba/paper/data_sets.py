@@ -36,7 +36,7 @@ def table2() -> Sheet:
         "table2",
         "Table 2: the data sets",
         (
-            f"The sixteen sizes of the table add up to {added:,} images; the paper's abstract claims {TOTAL_CLAIMED:,}.",
+            f"The sixteen sizes of the table add up to {added:,} images; the abstract claims {TOTAL_CLAIMED:,}.",
             f"{' and '.join(private)} are private: what the paper reports on them cannot be checked by anyone else.",
         ),
         (Part("Paper and publisher", head, rows, ("≠ names what differs between the paper and the publisher.",)),),

@@ -1,7 +1,7 @@
 """The models of the paper's tables: which of ours or timm's they are, and how the paper trained them.
 
-The paper names no source for its reference models. Their printed parameters, at six classes, are those of timm's models to
-the last digit, give or take the rounding, which fixes the names in the tables' column `model`.
+The paper names no source for its reference models. Their printed parameters, at six classes, are those of timm's models
+to the last digit, rounded or cut off, which fixes the names in the tables' column `model`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from medmamba.data.catalogue import MEDMNIST
 from medmamba.errors import InputError, suggest
 from medmamba.models import create_model, is_model
 from medmamba.paper import printed
+
 
 @dataclass(frozen=True)
 class Network:
@@ -42,7 +43,9 @@ class Network:
 
 _CITED = "not a network of a fixed shape; cited, not run"
 _SPECIAL = (
-    Network("medmamba_tiny+autoaugment", "medmamba_tiny", augmented=True, note="MedMamba-X is MedMamba-T with AutoAugment"),
+    Network(
+        "medmamba_tiny+autoaugment", "medmamba_tiny", augmented=True, note="MedMamba-X is MedMamba-T with AutoAugment"
+    ),
     Network("resnet18_small_stem", "resnet18_small_stem", 28),
     Network("resnet50_small_stem", "resnet50_small_stem", 28),
     Network("auto-sklearn", None, note=f"{_CITED}: it no longer installs beside current packages"),
@@ -57,13 +60,13 @@ def network(key: str) -> Network:
     return _BY_KEY.get(key) or Network(key, key)
 
 
-def chosen(table: str, names: tuple[str, ...]) -> tuple[str, ...]:
-    """The keys of a table that are meant by these keys or registry names, in its order; all for no name.
+def chosen(table: str, names: tuple[str, ...], extras: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The keys of a table, and of `extras`, that are meant by these keys or registry names; all for no name.
 
     Raises:
         InputError: A name is not in the table.
     """
-    keys = printed.models(table)
+    keys = (*printed.models(table), *extras)
     known = {key: {key, network(key).model} for key in keys}
     for name in names:
         if not any(name in meanings for meanings in known.values()):

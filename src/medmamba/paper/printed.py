@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from math import floor
 
+TIMES = "\u00d7"  # as the paper writes the size of a map
 FIGURES = ("precision", "sensitivity", "specificity", "f1", "accuracy", "auc")
 TITLES = {
     "precision": "P",

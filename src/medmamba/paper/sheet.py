@@ -24,6 +24,7 @@ class Part:
     head: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     words: tuple[str, ...] = ()
+    has_runs: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,5 +104,6 @@ def _cell(tag: str, words: str, number: bool) -> str:
 def _text(words: str) -> str:
     """Safe in HTML; `names` between backticks as code."""
     return "".join(
-        f"<code>{page.text(part)}</code>" if place % 2 else page.text(part) for place, part in enumerate(words.split("`"))
+        f"<code>{page.text(part)}</code>" if place % 2 else page.text(part)
+        for place, part in enumerate(words.split("`"))
     )
