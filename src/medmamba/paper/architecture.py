@@ -24,29 +24,21 @@ SIZES = ("Parameter Size(M)", "FLOPs(G)")
 
 def table1() -> Sheet:
     """The sheet of table 1; shapes alone are computed, so it takes seconds."""
-    printed = read_table("table1")
-    built = {name: built_rows(name) for names in COLUMNS.values() for name in names}
-    head = ["layer", "map", *(title for column, names in COLUMNS.items() for title in (column, *_code(names)))]
-    rows, records = [], []
-    for line in printed:
-        layer = line["layer"]
-        cells = [layer, line["output"]]
-        for column, names in COLUMNS.items():
-            cells.append(line[column])
+    parts, records = [], []
+    for column, names in COLUMNS.items():
+        built = {name: built_rows(name) for name in names}
+        rows = []
+        for line in read_table("table1"):
+            cells = [line["layer"], line["output"], line[column]]
             for name in names:
-                text, same = compare(layer, line["output"], line[column], built[name][layer])
-                cells.append(text if same else f"{text} ≠")
-                entry = {"layer": layer, "model": name, "paper": line[column], "ours": text, "equal": same}
-                records.append(entry | {"output": line["output"]})
-        rows.append(tuple(cells))
-    return Sheet(
-        "table1",
-        "Table 1: the architecture of MedMamba",
-        _lead(records),
-        (Part("Paper and ours", tuple(head), rows, ("≠ marks what differs from the paper's column to its left.",)),),
-        _NOTES,
-        tuple(records),
-    )
+                words, same = compare(line["layer"], line["output"], line[column], built[name][line["layer"]])
+                cells.append(words if same else f"{words} \u2260")
+                entry = {"layer": line["layer"], "output": line["output"], "model": name, "paper": line[column]}
+                records.append(entry | {"ours": words, "equal": same})
+            rows.append(tuple(cells))
+        parts.append(Part(column, ("layer", "map", "paper", *(f"`{name}`" for name in names)), rows))
+    title = "Table 1: the architecture of MedMamba"
+    return Sheet("table1", title, _lead(records), tuple(parts), _NOTES, tuple(records))
 
 
 def built_rows(name: str) -> dict[str, Any]:
@@ -76,10 +68,6 @@ def compare(layer: str, output: str, printed: str, ours: Any) -> tuple[str, bool
     return str(number) if output == f"{side}{TIMES}{side}" else f"{number} at {side} x {side}", same
 
 
-def _code(names: tuple[str, ...]) -> list[str]:
-    return [f"`{name}`" for name in names]
-
-
 def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
     differing: dict[str, list[str]] = {}
     for record in records:
@@ -89,9 +77,10 @@ def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
     same = [f"`{name}`" for name, layers in differing.items() if not layers]
     others = [f"`{name}` in {', '.join(layers)}" for name, layers in differing.items() if layers]
     return (
+        "\u2260 marks what differs from the paper's column.",
         f"Equal to the paper in every cell: {', '.join(same)}. Different: {'; '.join(others)}.",
         "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in "
-        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, under two names each.",
+        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, two names each.",
     )
 
 
@@ -99,6 +88,6 @@ _NOTES = (
     "Parameters are at 1000 classes, in millions; stages are numbers of blocks, other rows numbers of channels.",
     "A size is the printed one if it is so rounded or cut off: the paper does both.",
     "The paper's FLOPs are multiply-adds of convolutions and linear layers at 224 x 224 in 10^9, without the "
-    "projections inside the scan and the scan; ours are counted alike. `medmamba info --model NAME` has the full count.",
+    "projections inside the scan and the scan; ours are counted alike. `medmamba info --model NAME` counts all.",
     "The paper draws a softmax behind the classifier; it is in the loss, and in the probabilities of a prediction.",
 )

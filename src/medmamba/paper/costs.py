@@ -33,10 +33,10 @@ _VMAMBA = (
     "as the paper counts MedMamba, without them, VMamba-T, S and B have 2.8, 6.0 and 10.6 G."
 )
 NOTES = {
-    "medmamba_small12": "The sizes printed for MedMamba-S are those of 12 blocks in stage 3, `medmamba_small12`; table 1 "
-    "and the published code have 8, `medmamba_small`.",
-    "medmamba_base16": "The sizes printed for MedMamba-B are those of 16 blocks in stage 3, `medmamba_base16`; table 1 and "
-    "the published code have 12, `medmamba_base`.",
+    "medmamba_small12": "The sizes printed for MedMamba-S are those of 12 blocks in stage 3, `medmamba_small12`; "
+    "table 1 and the published code have 8, `medmamba_small`.",
+    "medmamba_base16": "The sizes printed for MedMamba-B are those of 16 blocks in stage 3, `medmamba_base16`; "
+    "table 1 and the published code have 12, `medmamba_base`.",
     "vmamba_tiny": _VMAMBA,
     "vmamba_small": _VMAMBA,
     "vmamba_base": _VMAMBA,

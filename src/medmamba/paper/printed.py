@@ -48,6 +48,11 @@ class Value:
         """The number, a figure as a fraction."""
         return float(self.printed) / self.scale
 
+    @property
+    def rounding(self) -> float:
+        """What it may be off by printing so few digits: half of the last one."""
+        return 0.5 / 10 ** digits(self.printed) / self.scale
+
 
 def digits(text: str) -> int:
     """How many stand behind the point."""

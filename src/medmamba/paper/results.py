@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medmamba.data.catalogue import CATALOGUE
+from medmamba.data.catalogue import CATALOGUE, Row
 from medmamba.paper import ablations
 from medmamba.paper.costs import NOTES, UNEXPLAINED, Cost, costs
 from medmamba.paper.networks import network
 from medmamba.paper.printed import data_sets, models
-from medmamba.paper.rows import ABSENT, IN, NOT_RUN, OUT, Cell, cells, data_title, head, lines, records
+from medmamba.paper.rows import ABSENT, CITED, IN, NOT_RUN, OUT, Cell, cells, data_title, head, lines, records
 from medmamba.paper.sheet import Part, Sheet
 
 
@@ -56,8 +56,8 @@ TABLES = {
         (
             _AVERAGES,
             "For VMamba-B and Mvitv2-base on Otoscopy2024 the printed sensitivity is about ten points above what fits "
-            "the precision and F1 beside it; for Poolformer-m36 on Fetal-Planes-DB the specificity is ten points below all "
-            "others.",
+            "the precision and F1 beside it; for Poolformer-m36 on Fetal-Planes-DB the specificity is ten points below "
+            "all others.",
         ),
     ),
     "table6": Table(
@@ -65,8 +65,8 @@ TABLES = {
         (),
         ("vmamba_tiny", "convnext_tiny", "swin_tiny_patch4_window7_224"),
         (
-            "The paper takes the rows of ResNet, the AutoML services and MedViT from other papers, which used images of "
-            "28 pixels, enlarged to 224 or not. It does not say which size its own rows start from; ours start from 28.",
+            "The paper takes the rows of ResNet, the AutoML services and MedViT from other papers, which used images "
+            "of 28 pixels, enlarged to 224 or not. It does not say which size its own rows start from; ours from 28.",
             "The AUC of ResNet18 (224) on OrganCMNIST, 0.94, has two digits, and its neighbours are above 0.99.",
         ),
     ),
@@ -119,6 +119,7 @@ def sheet(plan: Plan) -> Sheet:
     about = TABLES[plan.table]
     found = {data: _cells(plan, data) for data in (*data_sets(plan.table), *about.beside)}
     parts = [_part(plan, data, several) for data, several in found.items()]
+    parts.sort(key=lambda part: not part.has_runs)
     every = [cell for several in found.values() for cell in several]
     steps = [step for data in found for step in ablations.steps(plan.results, data, plan.seeds)] * (
         plan.table == "table7"
@@ -144,7 +145,7 @@ def sheet(plan: Plan) -> Sheet:
 
 _READING = (
     "Ours are means over runs with different seeds, ± their standard deviation, with a 95 % interval in which seeds "
-    "and test images are drawn together. The paper prints one run without an interval.",
+    "and test images are drawn together; of three seeds it is somewhat too narrow. The paper prints one run each.",
     f"A row is `{IN}` if every value that the paper prints lies in our interval. `{OUT}` says no more than that: it "
     "names no cause, and ours may be the better ones.",
     "The epoch was chosen on the validation split; the test split was scored once.",
@@ -165,15 +166,21 @@ def _part(plan: Plan, data: str, several: Sequence[Cell]) -> Part:
     if not in_paper:
         words = (f"The paper's table does not have {title}; this is the table's form on data that can be had.",)
     elif data not in plan.at_hand:
-        words = (f"{ABSENT.capitalize()}: {CATALOGUE[data].get}.",)
+        words = (f"{ABSENT.capitalize()}: {_how_to_get(CATALOGUE[data])}.",)
     rows = [line for cell in several for line in lines(cell)]
     return Part(title, head(plan.table), rows, words, any(cell.found for cell in several))
 
 
+def _how_to_get(row: Row) -> str:
+    if row.md5:
+        return f"put {row.file_name(28)} from {row.source} into the folder of data"
+    return row.get if row.licence == "private" else f"{row.get}, as {row.name} in the folder of data"
+
+
 def _order(steps: Sequence[ablations.Step]) -> Part:
     words = (
-        "The paper's accuracies rise from SSM over SSM, Conv, SP and SSM, Conv, SP, SF to SSM, Conv on four of its five "
-        "sets."
+        "The paper's accuracies rise from SSM over SSM, Conv, SP and SSM, Conv, SP, SF to SSM, Conv on four of its "
+        "five sets."
     )
     if not steps:
         return Part("The order", ablations.HEAD, (), (words, "No two of the four have runs on one data set yet."))
@@ -189,7 +196,7 @@ def _lead(every: Sequence[Cell]) -> tuple[str, ...]:
     printed = [cell for cell in every if cell.paper]
     states = Counter(cell.status for cell in printed)
     run = [cell for cell in printed if cell.found]
-    counts = ", ".join(f"{states[state]} {state}" for state in (IN, OUT, NOT_RUN, ABSENT) if states[state])
+    counts = ", ".join(f"{states[state]} {state}" for state in (IN, OUT, NOT_RUN, ABSENT, CITED) if states[state])
     said = [f"Of the {len(printed)} rows in print {len(run)} were run here. By row: {counts}."]
     if missed := [f"{cell.title} on {data_title(cell.data)}" for cell in run if cell.status == OUT]:
         said.append(f"Not reproduced: {', '.join(missed)}.")

@@ -42,13 +42,13 @@ class Cell:
     status: str
 
     def inside(self, metric: str) -> bool | None:
-        """Whether the printed value lies in our interval; None where one of them is missing."""
+        """Whether the printed value, rounded as it is, may lie in our interval; None where one of them is missing."""
         if self.found is None or metric not in self.paper:
             return None
-        figure = self.found.figures[metric]
+        figure, paper = self.found.figures[metric], self.paper[metric]
         if figure.low is None or figure.high is None:
             return None
-        return figure.low <= self.paper[metric].value <= figure.high
+        return figure.low - paper.rounding <= paper.value <= figure.high + paper.rounding
 
 
 def cells(

@@ -53,10 +53,15 @@ def markdown(sheet: Sheet, *, level: int = 1) -> str:
     lines = [f"{'#' * level} {sheet.title}", "", *_paragraphs(sheet.lead)]
     for part in sheet.parts:
         lines += [f"{'#' * (level + 1)} {part.title}", "", *_paragraphs(part.words)]
-        lines += [_line(part.head), _line(["---"] * len(part.head)), *(_line(row) for row in part.rows), ""]
+        lines += [*table_lines(part.head, part.rows), ""]
     if sheet.notes:
         lines += [f"{'#' * (level + 1)} Notes", "", *(f"- {note}" for note in sheet.notes), ""]
     return "\n".join(lines)
+
+
+def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """A table in Markdown."""
+    return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:
