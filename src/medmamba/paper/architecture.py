@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from medmamba.evaluation import complexity
-from medmamba.models import create_model
+from medmamba.models import MedMamba, create_model
 from medmamba.network import VARIANTS
 from medmamba.paper.printed import TIMES, fits, read_table
 from medmamba.paper.sheet import Part, Sheet
@@ -45,8 +45,10 @@ def built_rows(name: str) -> dict[str, Any]:
     """What the table's layers are in a model of ours: (channels, side) of a map, blocks of a stage, sizes."""
     with torch.device("meta"):
         model = create_model(name, CLASSES)
+        assert isinstance(model, MedMamba)
         embedded = model.patch_embed(torch.zeros(1, 3, SIDE, SIDE))
         maps = model.forward_intermediates(torch.zeros(1, 3, SIDE, SIDE), intermediates_only=True, output_fmt="NHWC")
+    assert isinstance(maps, list)
     found = complexity(model, (SIDE, SIDE), 3)
     rows: dict[str, Any] = {"Patch-E": (embedded.shape[3], embedded.shape[1])}
     for number, (each, depth) in enumerate(zip(maps, VARIANTS[name].depths, strict=True)):
@@ -77,10 +79,10 @@ def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
     same = [f"`{name}`" for name, layers in differing.items() if not layers]
     others = [f"`{name}` in {', '.join(layers)}" for name, layers in differing.items() if layers]
     return (
-        "\u2260 marks what differs from the paper's column.",
         f"Equal to the paper in every cell: {', '.join(same)}. Different: {'; '.join(others)}.",
         "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in "
-        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, two names each.",
+        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, under names of their own.",
+        "\u2260 marks what differs from the paper's column.",
     )
 
 

@@ -26,14 +26,12 @@ class Network:
         model: Its registry name; None for what is cited and not run.
         image_size: Side of the images it is given, in pixels.
         augmented: Trained with AutoAugment.
-        note: What a reader must know about it.
     """
 
     key: str
     model: str | None
     image_size: int = 224
     augmented: bool = False
-    note: str = ""
 
     def recipe(self, data: str) -> str:
         """The recipe that has the paper's settings for a data set."""
@@ -41,16 +39,13 @@ class Network:
         return f"{name}-autoaugment" if self.augmented else name
 
 
-_CITED = "not a network of a fixed shape; cited, not run"
 _SPECIAL = (
-    Network(
-        "medmamba_tiny+autoaugment", "medmamba_tiny", augmented=True, note="MedMamba-X is MedMamba-T with AutoAugment"
-    ),
-    Network("resnet18_small_stem", "resnet18_small_stem", 28),
-    Network("resnet50_small_stem", "resnet50_small_stem", 28),
-    Network("auto-sklearn", None, note=f"{_CITED}: it no longer installs beside current packages"),
-    Network("autokeras", None, note=_CITED),
-    Network("google-automl", None, note=f"{_CITED}: a paid service"),
+    Network("medmamba_tiny+autoaugment", "medmamba_tiny", augmented=True),  # the paper's MedMamba-X
+    Network("resnet18_small_stem", "resnet18_small_stem", image_size=28),
+    Network("resnet50_small_stem", "resnet50_small_stem", image_size=28),
+    Network("auto-sklearn", None),
+    Network("autokeras", None),
+    Network("google-automl", None),
 )
 _BY_KEY = {network.key: network for network in _SPECIAL}
 

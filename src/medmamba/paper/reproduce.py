@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from medmamba.bundle import write_json
 from medmamba.errors import InputError, suggest
@@ -23,8 +22,6 @@ WHAT = (*SHEETS, *results.TABLES)
 SCHEMA = 1
 SEEDS = (0, 1, 2)
 
-Report = Callable[[str], None]
-
 
 def reproduce(
     what: str,
@@ -35,7 +32,6 @@ def reproduce(
     seeds: Sequence[int] = SEEDS,
     device: str = "auto",
     run: bool = True,
-    report: Report | None = None,
 ) -> Sheet:
     """Make a table and write it to `out` as WHAT.md, WHAT.html and WHAT.json.
 
@@ -47,7 +43,6 @@ def reproduce(
         seeds: Of the runs.
         device: Where to train: auto, cpu, cuda, cuda:1 or mps.
         run: Make the runs that are missing, for those data sets that are at hand.
-        report: Takes lines on the progress of the runs.
 
     Raises:
         InputError: There is no such table, model or folder.
@@ -61,7 +56,7 @@ def reproduce(
     else:
         plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
         if run:
-            _make_runs(plan, folder_of(data), device, report)
+            _make_runs(plan, folder_of(data), device)
         sheet = results.sheet(plan)
     write(sheet, out)
     return sheet
@@ -102,7 +97,7 @@ def lies_in(folder: Path, data: str) -> bool:
     return True
 
 
-def _make_runs(plan: results.Plan, data: Path | None, device: str, report: Report | None) -> None:
+def _make_runs(plan: results.Plan, data: Path | None, device: str) -> None:
     """Train and test what is missing; the one place that does."""
     from medmamba.paper.plans import Run
     from medmamba.paper.runs import run_missing
@@ -117,8 +112,7 @@ def _make_runs(plan: results.Plan, data: Path | None, device: str, report: Repor
         about = network(key)
         assert about.model is not None
         runs.append(Run(name, about.model, about.recipe(name), about.image_size, seed))
-    extra: dict[str, Any] = {} if report is None else {"report": report}
-    run_missing(runs, data, plan.results, _devices(device), **extra)
+    run_missing(runs, data, plan.results, _devices(device))
 
 
 def _devices(device: str) -> tuple[str, ...]:
