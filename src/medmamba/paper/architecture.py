@@ -81,7 +81,7 @@ def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
     return (
         f"Equal to the paper in every cell: {', '.join(same)}. Different: {'; '.join(others)}.",
         "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in "
-        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, under names of their own.",
+        "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, named apart.",
         "\u2260 marks what differs from the paper's column.",
     )
 

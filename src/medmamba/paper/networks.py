@@ -13,7 +13,8 @@ from torch import nn
 
 from medmamba.data.catalogue import MEDMNIST
 from medmamba.errors import InputError, suggest
-from medmamba.models import create_model, is_model
+from medmamba.models import create_model
+from medmamba.models.creation import is_model
 from medmamba.paper import printed
 
 

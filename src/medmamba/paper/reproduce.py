@@ -18,7 +18,9 @@ from medmamba.paper.sheet import Sheet, html, markdown
 from medmamba.writing import write_atomically
 
 SHEETS: Mapping[str, Callable[[], Sheet]] = {"table1": table1, "table2": table2}  # those that need no runs
-WHAT = (*SHEETS, *results.TABLES)
+# figures by name: drawn from (folder of data, folder of results, device) into the folder of results
+FIGURES: Mapping[str, Callable[[Path | None, Path, str], Sheet]] = {}
+WHAT = (*SHEETS, *results.TABLES, *FIGURES)
 SCHEMA = 1
 SEEDS = (0, 1, 2)
 
@@ -53,6 +55,8 @@ def reproduce(
         if models:
             raise InputError(f"{what} is not made from runs of models; leave --models out")
         sheet = SHEETS[what]()
+    elif what in FIGURES:
+        sheet = FIGURES[what](folder_of(data), out, device)
     else:
         plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
         if run:
