@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,15 +35,19 @@ class Reproduce:
         from medmamba.paper.reproduce import reproduce
         from medmamba.paper.sheet import markdown
 
-        sheet = reproduce(
-            self.what,
-            data=self.data,
-            out=self.out,
-            models=self.models,
-            seeds=self.seeds,
-            device=self.device,
-            run=not self.no_run,
-        )
+        before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(143))  # so that runs at work are ended
+        try:
+            sheet = reproduce(
+                self.what,
+                data=self.data,
+                out=self.out,
+                models=self.models,
+                seeds=self.seeds,
+                device=self.device,
+                run=not self.no_run,
+            )
+        finally:
+            signal.signal(signal.SIGTERM, before)
         print(printable(markdown(sheet)))
         print(self.out / f"{self.what}.html")
         return 0
