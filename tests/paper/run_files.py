@@ -39,6 +39,7 @@ def write_run(out: Path, data: str, key: str, seed: int, *, classes: int = 2, n:
         "model_args": {},
         "recipe": about.recipe(data),
         "seed": seed,
+        "notes": ["drawn.npz is not the official file"],
         "commit": "0123456789abcdef",
         "device": "cpu",
         "train_seconds": 90.0,

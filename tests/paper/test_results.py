@@ -23,9 +23,10 @@ def out(tmp_path_factory):
     """Runs of two models on BreastMNIST and BUSI."""
     folder = tmp_path_factory.mktemp("results")
     for seed in SEEDS:
-        write_run(folder, "breastmnist", "medmamba_tiny", seed, skill=6.0)  # all right: far above the paper
-        write_run(folder, "breastmnist", "medmamba_tiny_scan", seed, skill=0.0)
-        write_run(folder, "breastmnist", "resnet18", seed, skill=1.5)
+        write_run(folder, "breastmnist", "medmamba_tiny", seed, n=156, skill=6.0)  # all right: far above the paper
+        write_run(folder, "breastmnist", "medmamba_tiny_scan", seed, n=156, skill=0.0)
+        write_run(folder, "breastmnist", "resnet18", seed, n=156, skill=1.2)
+        write_run(folder, "retinamnist", "resnet18", seed, classes=5)  # 60 test images, not 400
         write_run(folder, "busi", "medmamba_tiny", seed, classes=3)
     return folder
 
@@ -68,6 +69,7 @@ def test_a_row_says_what_became_of_it(table6):
     assert status["breastmnist", "ResNet50 (224)"] == "not run"
     assert status["retinamnist", "MedMamba-T"] == "not run"
     assert status["pathmnist", "MedMamba-T"] == "data absent"
+    assert status["retinamnist", "ResNet18 (224)"] == "no comparison: 60 test images, the paper has 400"
     assert status["breastmnist", "Auto-sklearn"] == "cited, not run"
     assert ("pathmnist", "`convnext_tiny`") not in status  # not in the paper's table, and nothing of ours
     for each in records(table6, status="not run") + records(table6, status="data absent"):
@@ -84,6 +86,7 @@ def test_the_page_shows_both_and_the_difference(table6):
     assert after == "|  | difference | +0.175 | +0.147 |  |"
     assert table6.parts[0].title == "BreastMNIST"
     assert "Data absent: put pathmnist.npz" in text
+    assert "The runs say of their data: drawn.npz is not the official file." in text
     assert "<script" not in html(table6)
 
 
@@ -114,7 +117,7 @@ def test_the_printed_value_is_taken_as_rounded(out):
         v for v in values("table6") if (v.data, v.model, v.metric) == ("breastmnist", "medmamba_tiny", "accuracy")
     )
     for high, inside in ((133 / 156, True), (0.8524, False)):
-        found = Ours((), SEEDS, {"accuracy": Estimate(0.8, 0.01, 0.75, high, ())})
+        found = Ours((), SEEDS, {"accuracy": Estimate(0.8, 0.01, 0.75, high, ())}, 156)
         cell = Cell("table6", "breastmnist", network("medmamba_tiny"), "T", {"accuracy": paper}, found, "")
         assert cell.inside("accuracy") is inside
 
@@ -124,7 +127,7 @@ def test_the_order_of_the_ablations_is_tested_with_intervals(out):
     steps = records(sheet, kind="step")
     assert {(step["data"], step["first"], step["second"]) for step in steps} == set()
     for seed in SEEDS:
-        write_run(out, "breastmnist", "medmamba_tiny_split", seed, skill=2.0)
+        write_run(out, "breastmnist", "medmamba_tiny_split", seed, n=156, skill=2.0)
     sheet = results.sheet(plan_of("table7", None, out))
     steps = {(step["first"], step["second"]): step for step in records(sheet, kind="step")}
     assert len(steps) == 2

@@ -22,11 +22,21 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Ours:
-    """A cell: where its runs lie below the folder of results, their seeds, and figures by the tables' columns."""
+    """A cell over its runs.
+
+    Attributes:
+        runs: Where they lie below the folder of results.
+        seeds: Theirs.
+        figures: By the tables' columns.
+        n: Test images.
+        notes: What the runs say about their data.
+    """
 
     runs: tuple[str, ...]
     seeds: tuple[int, ...]
     figures: Mapping[str, Estimate]
+    n: int
+    notes: tuple[str, ...] = ()
 
 
 def run_name(data: str, network: Network, seed: int) -> str:
@@ -74,4 +84,6 @@ def ours(results: Path, data: str, network: Network, seeds: Sequence[int]) -> Ou
     if not runs:
         return None
     cell = summarise(runs)
-    return Ours(tuple(run_name(data, network, seed) for seed in cell.seeds), cell.seeds, cell.figures)
+    notes = dict.fromkeys(note for run in runs for note in run.entries.get("notes", ()))
+    names = tuple(run_name(data, network, seed) for seed in cell.seeds)
+    return Ours(names, cell.seeds, cell.figures, cell.n, tuple(notes))

@@ -169,6 +169,8 @@ def _part(plan: Plan, data: str, several: Sequence[Cell]) -> Part:
         words = (f"The paper's table does not have {title}; this is the table's form on data that can be had.",)
     elif data not in plan.at_hand:
         words = (f"{ABSENT.capitalize()}: {_how_to_get(CATALOGUE[data])}.",)
+    told = dict.fromkeys(note for cell in several if cell.found for note in cell.found.notes)
+    words += tuple(f"The runs say of their data: {note}." for note in told)
     rows = [line for cell in several for line in lines(cell)]
     return Part(title, head(plan.table), rows, words, any(cell.found for cell in several))
 
@@ -196,10 +198,12 @@ def _order(steps: Sequence[ablations.Step]) -> Part:
 def _lead(every: Sequence[Cell]) -> tuple[str, ...]:
     """What was found, in plain words."""
     printed = [cell for cell in every if cell.paper]
-    states = Counter(cell.status for cell in printed)
+    states = Counter(cell.status.partition(":")[0] for cell in printed)
     run = [cell for cell in printed if cell.found]
-    counts = ", ".join(f"{states[state]} {state}" for state in (IN, OUT, NOT_RUN, ABSENT, CITED) if states[state])
-    said = [f"{len(run)} of the {len(printed)} rows in print were run here. Row by row: {counts}."]
+    counts = ", ".join(
+        f"{states[state]} {state}" for state in (IN, OUT, "no comparison", NOT_RUN, ABSENT, CITED) if states[state]
+    )
+    said = [f"Run here: {len(run)} of the {len(printed)} rows in print. Row by row: {counts}."]
     if missed := [f"{cell.title} on {data_title(cell.data)}" for cell in run if cell.status == OUT]:
         said.append(f"Not reproduced: {', '.join(missed)}.")
     if alone := sum(cell.found is not None and not cell.paper for cell in every):

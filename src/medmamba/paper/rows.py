@@ -81,12 +81,22 @@ def _cell(
     title = next(iter(paper.values())).printed_model if paper else printed_title(table, key)
     cell = Cell(table, data, about, title, paper, found, "")
     if found is not None:
-        status = (IN if all(cell.inside(metric) for metric in paper) else OUT) if paper else ""
+        status = _outcome(cell, found)
     elif about.model is None:
         status = CITED
     else:
         status = NOT_RUN if data in at_hand else ABSENT
     return Cell(table, data, about, title, paper, found, status)
+
+
+def _outcome(cell: Cell, found: Ours) -> str:
+    """What becomes of a row that was run; only the paper's number of test images is compared with the paper."""
+    if not cell.paper:
+        return ""
+    expected = CATALOGUE[cell.data].paper
+    if expected and expected[2] != found.n:
+        return f"no comparison: {found.n:,} test images, the paper has {expected[2]:,}"
+    return IN if all(cell.inside(metric) for metric in cell.paper) else OUT
 
 
 def metrics(table: str) -> tuple[str, ...]:
@@ -130,7 +140,7 @@ def lines(cell: Cell) -> list[tuple[str, ...]]:
         words = verdict(cell)
         found.append(
             (
-                f"ours, seeds {' '.join(map(str, cell.found.seeds))}",
+                f"ours, {_seeds(cell.found.seeds)}",
                 *(_words(cell.table, name, figures[name]) for name in names),
                 words,
             )
@@ -144,11 +154,17 @@ def lines(cell: Cell) -> list[tuple[str, ...]]:
 
 def verdict(cell: Cell) -> str:
     """Whether the printed values lie in our intervals, in words."""
+    if cell.status not in (IN, OUT):
+        return cell.status
     outside = [TITLES[metric] for metric in cell.paper if cell.inside(metric) is False]
     unknown = [TITLES[metric] for metric in cell.paper if cell.inside(metric) is None]
     if unknown:
         return f"no interval of {', '.join(unknown)}"
     return f"{OUT}: {', '.join(outside)}" if outside else cell.status
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seeds' if len(seeds) > 1 else 'seed'} {' '.join(map(str, seeds))}"
 
 
 def _number(table: str, metric: str, value: float, sign: str = "") -> str:
