@@ -18,6 +18,11 @@ def model_names() -> list[str]:
     return [*VARIANTS, *medvit.VARIANTS]
 
 
+def is_model(name: str) -> bool:
+    """Whether one of ours or of timm's is called so."""
+    return bool(timm.is_model(name))
+
+
 def create_model(
     name: str,
     num_classes: int = 1000,
@@ -39,7 +44,7 @@ def create_model(
     Raises:
         InputError: No model has this name, or it cannot take such images or arguments.
     """
-    if not timm.is_model(name):
+    if not is_model(name):
         hint = suggest(name, [*model_names(), *timm.list_models()])
         raise InputError(
             f"there is no model {name!r}{hint}; `medmamba info --models` lists ours and how to find others"

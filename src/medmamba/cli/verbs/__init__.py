@@ -12,6 +12,7 @@ from medmamba.cli.verbs.embed import Embed
 from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
 from medmamba.cli.verbs.report import Report
+from medmamba.cli.verbs.reproduce import Reproduce
 from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
 
@@ -28,6 +29,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "embed": Embed,
     "robustness": Robustness,
     "report": Report,
+    "reproduce": Reproduce,
     "split": Split,
     "export": Export,
     "import": Import,

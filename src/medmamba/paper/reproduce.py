@@ -1,0 +1,137 @@
+"""A table of the paper by name: what is missing is run, then ours is written beside the paper's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from medmamba.bundle import write_json
+from medmamba.errors import InputError, suggest
+from medmamba.paper import results
+from medmamba.paper.architecture import table1
+from medmamba.paper.data_sets import table2
+from medmamba.paper.networks import chosen, network
+from medmamba.paper.printed import data_sets
+from medmamba.paper.sheet import Sheet, html, markdown
+from medmamba.writing import write_atomically
+
+SHEETS: Mapping[str, Callable[[], Sheet]] = {"table1": table1, "table2": table2}  # those that need no runs
+# figures by name: drawn from (folder of data, folder of results, device) into the folder of results
+FIGURES: Mapping[str, Callable[[Path | None, Path, str], Sheet]] = {}
+WHAT = (*SHEETS, *results.TABLES, *FIGURES)
+SCHEMA = 1
+SEEDS = (0, 1, 2)
+
+
+def reproduce(
+    what: str,
+    *,
+    data: Path | None = None,
+    out: Path = Path("reproduction"),
+    models: Sequence[str] = (),
+    seeds: Sequence[int] = SEEDS,
+    device: str = "auto",
+    run: bool = True,
+) -> Sheet:
+    """Make a table and write it to `out` as WHAT.md, WHAT.html and WHAT.json.
+
+    Args:
+        what: One of `WHAT`.
+        data: Folder with the data sets, for tables that need runs; None for the one that MEDMAMBA_DATA names.
+        out: Folder of results; its `runs` holds a file a run, and what is there is not run again.
+        models: Keys or registry names of the models to take; all of the table for none.
+        seeds: Of the runs.
+        device: Where to train: auto, cpu, cuda, cuda:1 or mps.
+        run: Make the runs that are missing, for those data sets that are at hand.
+
+    Raises:
+        InputError: There is no such table, model or folder.
+    """
+    if what not in WHAT:
+        raise InputError(f"there is no {what!r} to reproduce{suggest(what, WHAT)}; choose one of {', '.join(WHAT)}")
+    if what in SHEETS:
+        if models:
+            raise InputError(f"{what} is not made from runs of models; leave --models out")
+        sheet = SHEETS[what]()
+    elif what in FIGURES:
+        sheet = FIGURES[what](folder_of(data), out, device)
+    else:
+        plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
+        if run:
+            _make_runs(plan, folder_of(data), device)
+        sheet = results.sheet(plan)
+    write(sheet, out)
+    return sheet
+
+
+def plan_of(
+    table: str, data: Path | None, out: Path, models: tuple[str, ...] = (), seeds: tuple[int, ...] = SEEDS
+) -> results.Plan:
+    """Which cells a table of results has here."""
+    if not seeds or len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise InputError(f"the seeds {list(seeds)} cannot be used; give different numbers from 0 up")
+    about = results.TABLES[table]
+    names = (*data_sets(table), *about.beside)
+    at_hand = frozenset(name for name in names if data is not None and lies_in(data, name))
+    return results.Plan(table, chosen(table, models, about.extras), out, seeds, at_hand)
+
+
+def folder_of(data: Path | None) -> Path | None:
+    """The folder of data sets; None where none is named.
+
+    Raises:
+        InputError: It is not there.
+    """
+    named = data or (Path(found) if (found := os.environ.get("MEDMAMBA_DATA")) else None)
+    if named is not None and not named.is_dir():
+        raise InputError(f"there is no folder {named}; name the folder that holds the data sets with --data")
+    return named
+
+
+def lies_in(folder: Path, data: str) -> bool:
+    """Whether a data set is in the folder, under a name by which the runs find it."""
+    from medmamba.paper.plans import locate
+
+    try:
+        locate(folder, data)
+    except InputError:
+        return False
+    return True
+
+
+def _make_runs(plan: results.Plan, data: Path | None, device: str) -> None:
+    """Train and test what is missing; the one place that does."""
+    from medmamba.paper.plans import Run
+    from medmamba.paper.runs import run_missing
+
+    if data is None:
+        raise InputError(
+            f"{plan.table} needs data sets to train on; name their folder with --data, or take the runs that are there "
+            "with --no-run"
+        )
+    runs = []
+    for name, key, seed in plan.wanted():
+        about = network(key)
+        assert about.model is not None
+        runs.append(Run(name, about.model, about.recipe(name), about.image_size, seed))
+    run_missing(runs, data, plan.results, _devices(device))
+
+
+def _devices(device: str) -> tuple[str, ...]:
+    """The devices to share the runs between: every card for auto."""
+    import torch
+
+    if device != "auto":
+        return (device,)
+    cards = torch.cuda.device_count()
+    return tuple(f"cuda:{i}" for i in range(cards)) or ("mps" if torch.backends.mps.is_available() else "cpu",)
+
+
+def write(sheet: Sheet, out: Path) -> None:
+    """The three forms of a sheet; the JSON last, so that where it stands the others stand too."""
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / f"{sheet.name}.md", markdown(sheet).encode())
+    write_atomically(out / f"{sheet.name}.html", html(sheet).encode())
+    write_json(out / f"{sheet.name}.json", {"schema": SCHEMA, **asdict(sheet)})
