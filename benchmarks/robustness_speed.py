@@ -51,13 +51,14 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--only-corruptions", action="store_true", help="leave the network out")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
     arguments = parser.parse_args()
     data = pictures(arguments.images)
     bundle = Bundle("medmamba_tiny", Task.BINARY, CLASSES, Preprocessing(224, 224, 3))
     with tempfile.TemporaryDirectory() as folder:
         free = Free(bundle, device="cpu", backend="none")
         results: dict[str, Any] = {
-            **provenance(torch.device(arguments.device), None),
+            **provenance(torch.device(arguments.device), arguments.commit),
             "processor": processor(),
             "cores": os.cpu_count(),
             "images": arguments.images,

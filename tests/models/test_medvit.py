@@ -78,6 +78,7 @@ def test_parity_in_float64(golden_folder, published, case):
         assert np.abs(value.detach().numpy() - golden[f"{case}.{name}"]).max() < 1e-9, name
 
 
+@pytest.mark.slow
 def test_the_bias_of_the_keys_has_no_influence(published):
     net = load_published(published).double()
     net(torch.randn(1, 3, 25, 25, dtype=torch.float64)).sum().backward()
@@ -238,6 +239,7 @@ def test_made_ready_for_inference_it_is_the_same(model):
     assert len(norms) == 8 + 3 + 1
 
 
+@pytest.mark.slow
 def test_the_exported_network_computes_what_ours_does(model, tmp_path):
     """Also where maps are odd, and with every norm: the published code leaves some out of its export."""
     arguments = json.loads(json.dumps(SMALL))

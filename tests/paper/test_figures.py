@@ -309,6 +309,7 @@ def test_figure5_shows_what_the_model_answers_and_says_what_is_missing(data, nan
     assert colours(tmp_path / "figure5.png") > 1000  # pictures and maps, not empty frames
 
 
+@pytest.mark.slow
 def test_figure5_takes_the_papers_size_first_and_no_other_network(data, nano, tmp_path):
     other = save_bundle(tmp_path / "resnet", "resnet10t")
     with_both = inputs(data, tmp_path / "out", bundles={"bccd": [other, nano]})

@@ -231,4 +231,4 @@ def test_what_is_missing_is_asked_for_once(out, data, monkeypatch):
 
 
 def test_what_is_offered_exists():
-    assert list(WHAT) == [f"table{number}" for number in range(1, 8)]
+    assert list(WHAT) == [f"table{number}" for number in range(1, 8)] + [f"figure{number}" for number in range(3, 8)]

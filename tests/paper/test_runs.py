@@ -109,6 +109,7 @@ def test_a_run_is_written_whole_and_leaves_no_weights(phantoms: Path, tmp_path: 
     assert not is_finished(asked.run, tmp_path / "out")  # made with another recipe of that name
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_goes_on_to_the_same_scores(
     phantoms: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,7 +210,7 @@ def test_nothing_is_left_at_work_when_this_process_is_told_to_stop(
 @pytest.mark.parametrize("name", PLANS)
 def test_a_plan_names_every_run_once_and_known_recipes(name: str) -> None:
     plan = PLANS[name]()
-    assert len({run.name for run in plan}) == len(plan) > 30
+    assert len({run.name for run in plan}) == len(plan) >= 18
     assert {run.seed for run in plan} == {0, 1, 2}
     for recipe in {run.recipe for run in plan}:
         load_recipe(recipe)
@@ -221,7 +222,7 @@ def test_the_order_is_the_issues_and_holds_all_tables() -> None:
     assert set(first) == {"medmamba_tiny", "resnet18", "convnext_tiny"}
     assert {(run.model, run.data) for run in plan[27:48]} >= {(ABLATIONS[0], "breastmnist"), (ABLATIONS[0], "busi")}
     names = {run.name for run in plan}
-    for name in PLANS:
+    for name in set(PLANS) - {"figures"}:
         assert {run.name for run in PLANS[name]()} <= names
     assert len(set(RIVALS)) >= 11
 

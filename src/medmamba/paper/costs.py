@@ -87,7 +87,8 @@ def costs(table: str, keys: Sequence[str]) -> list[Cost]:
     first: dict[str, dict[str, str]] = {}
     for row in read_table(table):
         first.setdefault(row["model"], row)
-    return [cost(network(key), first.get(key, {}), table) for key in keys if network(key).model is not None]
+    networks = [about for key in keys if (about := network(key)).model is not None and not about.search]
+    return [cost(about, first.get(about.key, {}), table) for about in networks]
 
 
 def cost(network: Network, row: dict[str, str], table: str) -> Cost:

@@ -27,15 +27,19 @@ class Network:
         model: Its registry name; None for what is cited and not run.
         image_size: Side of the images it is given, in pixels.
         augmented: Trained with AutoAugment.
+        search: How it was found, where it is no network but a classical model (`medmamba.paper.automl`).
     """
 
     key: str
     model: str | None
     image_size: int = 224
     augmented: bool = False
+    search: str = ""
 
     def recipe(self, data: str) -> str:
-        """The recipe that has the paper's settings for a data set."""
+        """The recipe that has the paper's settings for a data set; of a classical model, its search."""
+        if self.search:
+            return self.search
         name = "medmnist" if data in MEDMNIST else "clinical"
         return f"{name}-autoaugment" if self.augmented else name
 
@@ -44,6 +48,7 @@ _SPECIAL = (
     Network("medmamba_tiny+autoaugment", "medmamba_tiny", augmented=True),  # the paper's MedMamba-X
     Network("resnet18_small_stem", "resnet18_small_stem", image_size=28),
     Network("resnet50_small_stem", "resnet50_small_stem", image_size=28),
+    Network("automl-pixels", "automl-pixels", image_size=28, search="flaml-60s"),  # in auto-sklearn's place
     Network("auto-sklearn", None),
     Network("autokeras", None),
     Network("google-automl", None),

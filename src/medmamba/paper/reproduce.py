@@ -1,4 +1,4 @@
-"""A table of the paper by name: what is missing is run, then ours is written beside the paper's."""
+"""A table or figure of the paper by name: what is missing is run, then ours is written beside the paper's."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from medmamba.errors import InputError, suggest
 from medmamba.paper import results
 from medmamba.paper.architecture import table1
 from medmamba.paper.data_sets import table2
+from medmamba.paper.figures import FIGURES
 from medmamba.paper.networks import chosen, network
 from medmamba.paper.printed import data_sets
 from medmamba.paper.sheet import Sheet, html, markdown
 from medmamba.writing import write_atomically
 
 SHEETS: Mapping[str, Callable[[], Sheet]] = {"table1": table1, "table2": table2}  # those that need no runs
-# figures by name: drawn from (folder of data, folder of results, device) into the folder of results
-FIGURES: Mapping[str, Callable[[Path | None, Path, str], Sheet]] = {}
-WHAT = (*SHEETS, *results.TABLES, *FIGURES)
+TABLES = (*SHEETS, *results.TABLES)
+WHAT = (*TABLES, *FIGURES)
 SCHEMA = 1
 SEEDS = (0, 1, 2)
 
@@ -38,7 +38,7 @@ def reproduce(
     """Make a table and write it to `out` as WHAT.md, WHAT.html and WHAT.json.
 
     Args:
-        what: One of `WHAT`.
+        what: One of `TABLES`.
         data: Folder with the data sets, for tables that need runs; None for the one that MEDMAMBA_DATA names.
         out: Folder of results; its `runs` holds a file a run, and what is there is not run again.
         models: Keys or registry names of the models to take; all of the table for none.
@@ -49,14 +49,11 @@ def reproduce(
     Raises:
         InputError: There is no such table, model or folder.
     """
-    if what not in WHAT:
-        raise InputError(f"there is no {what!r} to reproduce{suggest(what, WHAT)}; choose one of {', '.join(WHAT)}")
+    _check(what, TABLES)
     if what in SHEETS:
         if models:
             raise InputError(f"{what} is not made from runs of models; leave --models out")
         sheet = SHEETS[what]()
-    elif what in FIGURES:
-        sheet = FIGURES[what](folder_of(data), out, device)
     else:
         plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
         if run:
@@ -64,6 +61,35 @@ def reproduce(
         sheet = results.sheet(plan)
     write(sheet, out)
     return sheet
+
+
+def draw(
+    what: str,
+    *,
+    data: Path | None = None,
+    out: Path = Path("reproduction"),
+    device: str = "auto",
+    run: bool = True,
+    progress: Callable[[int, int, str], None] | None = None,
+) -> Path:
+    """Draw a figure, one of `FIGURES`, into `out` as WHAT.png and WHAT.json; arguments as of `reproduce`.
+
+    Returns:
+        The picture.
+
+    Raises:
+        InputError: There is no such figure or folder, or nothing to show.
+    """
+    from medmamba.paper.figures import making
+
+    _check(what, tuple(FIGURES))
+    making.draw(what, data=folder_of(data), out=out, devices=_devices(device), run=run, progress=progress)
+    return out / f"{what}.png"
+
+
+def _check(what: str, names: Sequence[str]) -> None:
+    if what not in names:
+        raise InputError(f"there is no {what!r} to reproduce{suggest(what, WHAT)}; choose one of {', '.join(WHAT)}")
 
 
 def plan_of(

@@ -63,12 +63,13 @@ TABLES = {
     "table6": Table(
         "MedMNIST",
         (),
-        ("vmamba_tiny", "convnext_tiny", "swin_tiny_patch4_window7_224"),
+        ("vmamba_tiny", "convnext_tiny", "swin_tiny_patch4_window7_224", "automl-pixels"),
         (
             "The paper takes the rows of ResNet, the AutoML services and MedViT from other papers, which used images "
             "of 28 pixels, enlarged to 224 or not. It does not say which size its own rows start from; ours from 28.",
             "MedMamba-X is MedMamba-T with AutoAugment. ResNets at 28 x 28 have a stem for small images. Auto-sklearn, "
-            "AutoKeras and Google AutoML are cited, not run.",
+            "AutoKeras and Google AutoML are cited, not run; in auto-sklearn's place automl-pixels is what FLAML finds "
+            "for the pixels at 28 x 28 in 60 seconds on one core.",
             "The AUC of ResNet18 (224) on OrganCMNIST, 0.94, has two digits, and its neighbours are above 0.99.",
         ),
     ),
@@ -108,11 +109,11 @@ class Plan:
         return tuple(key for key in self.keys if key in models(self.table))
 
     def wanted(self) -> Iterator[tuple[str, str, int]]:
-        """Data set, key and seed of every run that the table can have here."""
+        """Data set, key and seed of every training that the table can have here."""
         for data in (*data_sets(self.table), *TABLES[self.table].beside):
             if data in self.at_hand:
                 for key in self.keys:
-                    if network(key).model is not None:
+                    if network(key).model is not None and not network(key).search:
                         yield from ((data, key, seed) for seed in self.seeds)
 
 

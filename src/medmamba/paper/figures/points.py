@@ -87,8 +87,8 @@ def read_runs(folder: Path) -> tuple[list[Runs], list[str]]:
     for path in sorted(folder.glob("*/*/*.json")):
         entries = _read(path)
         name = path.relative_to(folder).as_posix()
-        if entries["model"] in ABLATIONS:
-            continue  # table 7's
+        if entries["model"] in ABLATIONS or "search" in entries:
+            continue  # table 7's, and classical models, whose operations are not counted
         if not path.with_suffix(".npz").is_file():
             left_out.append(f"{name}: its scores are missing")
         else:
