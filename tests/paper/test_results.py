@@ -189,12 +189,15 @@ def test_the_committed_page_is_what_is_generated():
     ("arguments", "words"),
     [
         (["tabel6"], "there is no 'tabel6' to reproduce; did you mean 'table6'?; choose one of table1"),
-        (["figure3"], "there is no 'figure3'"),
+        (["figure9"], "there is no 'figure9'"),
         (["table6", "--models", "resnet19", "--no-run"], "table6 has no model 'resnet19'; did you mean 'resnet1"),
         (["table1", "--models", "medmamba_tiny"], "leave --models out"),
         (["table6", "--data", "/nowhere", "--no-run"], "there is no folder /nowhere"),
         (["table6", "--seeds", "1", "1", "--no-run"], "give different numbers from 0 up"),
         (["table6"], "name their folder with --data"),
+        (["figure3"], "name the folder that holds the data sets with --data"),
+        (["figure7", "--data", ".", "--models", "resnet18"], "leave --models out"),
+        (["figure7", "--data", ".", "--no-run"], "there is nothing to show"),
     ],
 )
 def test_wrong_requests_are_one_sentence_and_write_nothing(arguments, words, tmp_path, capsys, monkeypatch):

@@ -56,7 +56,7 @@ def places(inputs: Inputs, usual: Sequence[str], also: Sequence[str]) -> list[Pl
         found.append(Place(SOURCES[name], find(inputs.data, SOURCES[name]), folders, bundles))
     if all(place.why_empty for place in found):
         reasons = ", ".join(f"{place.source.name}: {place.why_empty}" for place in found)
-        raise InputError(f"there is nothing to show ({reasons}); give trained models with --bundles SET=RUN")
+        raise InputError(f"there is nothing to show ({reasons}); leave --no-run out to train the models that it shows")
     return found
 
 
