@@ -114,7 +114,7 @@ def _facts(entries: Mapping[str, Any]) -> Sequence[str]:
         str(entries["seed"]),
         str(entries["commit"])[:10],
         str(entries["device"]),
-        f"{entries['best_epoch']}, {entries['epochs']}",
+        "-" if entries["epochs"] is None else f"{entries['best_epoch']}, {entries['epochs']}",  # of a network
         f"{entries['train_seconds'] / 60:.1f}",
         str(test["n"]),
         f"{test['accuracy']['value']:.4f}",
