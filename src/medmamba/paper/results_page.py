@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medmamba.paper.figures import FIGURES
 from medmamba.paper.ours import read_run
 from medmamba.paper.results import TABLES
 from medmamba.paper.sheet import NOTICE, Part, Sheet, table_lines
 
+PICTURES = "../../benchmarks/results/paper"  # from the page
 _HEAD = """# Results
 
 What of the paper (Yue & Li, arXiv 2403.03849) comes out here, and what does not. This page is made by
@@ -38,6 +40,7 @@ def page(folder: Path) -> str:
     if not sheets:
         return f"{_HEAD}{_NOTHING}{NOTICE}\n"
     lines = [line for sheet in sheets.values() for line in _table(sheet)]
+    lines += _figures(folder)
     notes = dict.fromkeys(note for sheet in sheets.values() for note in sheet.notes)
     lines += ["## How to read it", "", *(f"- {note}" for note in notes), "", *_trace(folder, sheets), NOTICE, ""]
     return _HEAD + "\n".join(lines)
@@ -58,6 +61,15 @@ def read_sheet(path: Path) -> Sheet:
     )
     rest = (tuple(entries[name]) for name in ("notes", "records"))
     return Sheet(entries["name"], entries["title"], tuple(entries["lead"]), parts, *rest)
+
+
+def _figures(folder: Path) -> Iterator[str]:
+    """The pictures that were drawn; what is missing in them and what stands in for what is written on each."""
+    for name in FIGURES:
+        if (folder / f"{name}.json").is_file():
+            title = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["title"]
+            heading = f"{name.capitalize().replace('e', 'e ', 1)}: {title}"
+            yield from (f"## {heading}", "", f"![{heading}]({PICTURES}/{name}.png)", "")
 
 
 def _table(sheet: Sheet) -> Iterator[str]:
