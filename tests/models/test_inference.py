@@ -94,6 +94,25 @@ def test_a_packed_convolution_computes_itself_and_its_activation():
         assert conv.weight.grad is not None
 
 
+@torch.no_grad()
+def test_changed_weights_and_copies_are_packed_anew(net):
+    image = torch.randn(1, 3, 32, 32)
+    before = for_inference(net)(image)
+    other = copy.deepcopy(net)
+    torch.testing.assert_close(other(image), before)
+    for module in other.modules():
+        if isinstance(module, PackedConv2d):
+            module.weight.mul_(1.5)
+    plain = copy.deepcopy(other)
+    changed = other(image)
+    assert (changed - before).abs().max() > 1e-3
+    with torch.enable_grad():  # plain convolutions
+        torch.testing.assert_close(changed, plain(image), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(net(image), before)
+    other.load_state_dict(net.state_dict())
+    torch.testing.assert_close(other(image), before)
+
+
 @torch.inference_mode()
 def test_four_threads_with_images_of_different_sizes_share_packed_convolutions(net):
     images = [torch.randn(1, 3, 32 + 8 * i, 48) for i in range(4)]

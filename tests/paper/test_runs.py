@@ -211,7 +211,7 @@ def test_nothing_is_left_at_work_when_this_process_is_told_to_stop(
 def test_a_plan_names_every_run_once_and_known_recipes(name: str) -> None:
     plan = PLANS[name]()
     assert len({run.name for run in plan}) == len(plan) >= 18
-    assert {run.seed for run in plan} == {0, 1, 2}
+    assert {run.seed for run in plan} == ({0} if name == "figures" else {0, 1, 2})
     for recipe in {run.recipe for run in plan}:
         load_recipe(recipe)
 

@@ -138,7 +138,8 @@ def randomised(model: nn.Module, seed: int) -> Iterator[tuple[float, nn.Module]]
         for layer in layers[done:until]:
             for weight in layer.parameters(recurse=False):
                 order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
-                weight.data.copy_(weight.data.flatten()[order].reshape(weight.shape))
+                with torch.no_grad():  # not through `.data`, by which packed convolutions would not see the change
+                    weight.copy_(weight.flatten()[order].reshape(weight.shape))
         done = until
         yield share, model
 

@@ -7,7 +7,7 @@ puts into its CPU code; here no compiler is needed.
 
 from __future__ import annotations
 
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,8 @@ class PackedConv2d(nn.Conv2d):
     """A convolution and the activation that follows it, (b, c, h, w) -> (b, c', h', w'), for inference on a processor.
 
     While gradients are recorded, under autocast, in a graph that is being captured, and for other dtypes or devices it
-    is the two modules that it was made from. The weights must not change any more.
+    is the two modules that it was made from. Weights that are changed in place, or replaced, are packed anew; a copy
+    packs its own.
 
     Args:
         conv: See `can_pack`.
@@ -45,15 +46,21 @@ class PackedConv2d(nn.Conv2d):
             device="meta",
         )
         self.weight, self.bias, self.activation = conv.weight, conv.bias, activation
-        self._packed: tuple[torch.Size, Tensor] | None = None
+        self._packed: tuple[object, Tensor] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_packed": None}  # torch cannot copy what oneDNN has laid out
 
     def forward(self, x: Tensor) -> Tensor:
         if not _can_run(x):
             out: Tensor = self.activation(super().forward(x))
             return out
         packed = self._packed  # read once: other threads may be here with images of another size
-        if packed is None or packed[0] != x.shape:  # the best order depends on the size, and others are far slower
-            packed = self._packed = (x.shape, self._reordered(x.shape))
+        weight = self.weight
+        # the best order depends on the size, and others are far slower
+        key = x.shape, weight.data_ptr(), None if weight.is_inference() else weight._version
+        if packed is None or packed[0] != key:
+            packed = self._packed = (key, self._reordered(x.shape))
         following, shape = FOLLOWING[type(self.activation)], (self.padding, self.stride, self.dilation, self.groups)
         y: Tensor = torch.ops.mkldnn._convolution_pointwise(x, packed[1], self.bias, *shape, following, [], "")
         return y
