@@ -68,7 +68,7 @@ def _figures(folder: Path) -> Iterator[str]:
     for name in FIGURES:
         if (folder / f"{name}.json").is_file():
             title = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["title"]
-            heading = f"{name.capitalize().replace('e', 'e ', 1)}: {title}"
+            heading = f"Figure {name.removeprefix('figure')}: {title}"
             yield from (f"## {heading}", "", f"![{heading}]({PICTURES}/{name}.png)", "")
 
 
