@@ -13,7 +13,8 @@ from medmamba.paper import ablations
 from medmamba.paper.costs import NOTES, UNEXPLAINED, Cost, costs
 from medmamba.paper.networks import network
 from medmamba.paper.printed import data_sets, models
-from medmamba.paper.rows import ABSENT, CITED, IN, NOT_RUN, OUT, Cell, cells, data_title, head, lines, records
+from medmamba.paper.rows import CITED, IN, NOT_RUN, OUT, Cell, cells, head, lines, records
+from medmamba.paper.sets import ABSENT, SOURCES
 from medmamba.paper.sheet import Part, Sheet
 
 
@@ -163,7 +164,7 @@ def _cells(plan: Plan, data: str) -> list[Cell]:
 
 
 def _part(plan: Plan, data: str, several: Sequence[Cell]) -> Part:
-    title = data_title(data)
+    title = SOURCES[data].title
     in_paper = data in data_sets(plan.table)
     words: tuple[str, ...] = ()
     if not in_paper:
@@ -192,7 +193,7 @@ def _order(steps: Sequence[ablations.Step]) -> Part:
     verdicts = Counter(step.verdict("accuracy") for step in steps)
     outcome = "; ".join(f"{verdict}: {count}" for verdict, count in verdicts.items())
     said = f"Of {len(steps)} differences in accuracy, by their 95 % intervals: {outcome}."
-    rows = [ablations.row(step, data_title(step.data)) for step in steps]
+    rows = [ablations.row(step, SOURCES[step.data].title) for step in steps]
     return Part("The order", ablations.HEAD, rows, (words, said), has_runs=True)
 
 
@@ -205,7 +206,7 @@ def _lead(every: Sequence[Cell]) -> tuple[str, ...]:
         f"{states[state]} {state}" for state in (IN, OUT, "no comparison", NOT_RUN, ABSENT, CITED) if states[state]
     )
     said = [f"Run here: {len(run)} of the {len(printed)} rows in print. Row by row: {counts}."]
-    if missed := [f"{cell.title} on {data_title(cell.data)}" for cell in run if cell.status == OUT]:
+    if missed := [f"{cell.title} on {SOURCES[cell.data].title}" for cell in run if cell.status == OUT]:
         said.append(f"Not reproduced: {', '.join(missed)}.")
     if alone := sum(cell.found is not None and not cell.paper for cell in every):
         said.append(f"{alone} rows are ours alone: models or data sets that the paper's table does not have.")

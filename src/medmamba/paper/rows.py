@@ -11,11 +11,12 @@ from medmamba.data.catalogue import CATALOGUE
 from medmamba.paper.networks import Network, network
 from medmamba.paper.ours import Ours, ours
 from medmamba.paper.printed import FIGURES, PERCENT, TITLES, Value, values
+from medmamba.paper.sets import ABSENT
 
 if TYPE_CHECKING:
     from medmamba.paper.cells import Estimate
 
-ABSENT, NOT_RUN, CITED = "data absent", "not run", "cited, not run"
+NOT_RUN, CITED = "not run", "cited, not run"
 IN, OUT = "in our interval", "not reproduced"
 
 
@@ -108,11 +109,6 @@ def printed_title(table: str, key: str) -> str:
     """What a table calls a model; its registry name where it does not have it."""
     titles = (value.printed_model for value in values(table) if value.model == key)
     return next(titles, f"`{key}`")
-
-
-def data_title(data: str) -> str:
-    """As the paper writes it, or as we do."""
-    return CATALOGUE[data].title if data in CATALOGUE else data.upper()
 
 
 def head(table: str) -> tuple[str, ...]:
