@@ -17,6 +17,8 @@ from medmamba.paper.networks import chosen, network
 from medmamba.paper.ours import run_of
 from medmamba.paper.plans import SEEDS
 from medmamba.paper.printed import data_sets
+from medmamba.paper.runs import WORK, run_missing
+from medmamba.paper.schedule import Summary
 from medmamba.paper.sets import check_folder, find
 from medmamba.paper.sheet import Sheet, html, markdown
 from medmamba.writing import write_atomically
@@ -50,8 +52,10 @@ def reproduce(
 
     Raises:
         InputError: There is no such table, model or folder.
+        FailedError: A run failed; the table is written without it.
     """
     _check(what, TABLES)
+    made = Summary()
     if what in SHEETS:
         if models:
             raise InputError(f"{what} is not made from runs of models; leave --models out")
@@ -59,9 +63,10 @@ def reproduce(
     else:
         plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
         if run:
-            _make_runs(plan, folder_of(data), device)
+            made = _make_runs(plan, folder_of(data), device)
         sheet = results.sheet(plan)
     write(sheet, out)
+    made.check(out / WORK)
     return sheet
 
 
@@ -81,6 +86,7 @@ def draw(
 
     Raises:
         InputError: There is no such figure or folder, or nothing to show.
+        FailedError: A run failed; the figure is drawn without its model.
     """
     from medmamba.paper.figures import making
 
@@ -118,9 +124,8 @@ def folder_of(data: Path | None) -> Path | None:
     return named
 
 
-def _make_runs(plan: results.Plan, data: Path | None, device: str) -> None:
-    """Train and test what is missing; the one place that does."""
-    from medmamba.paper.runs import run_missing
+def _make_runs(plan: results.Plan, data: Path | None, device: str) -> Summary:
+    """Train and test what is missing."""
 
     if data is None:
         raise InputError(
@@ -128,7 +133,7 @@ def _make_runs(plan: results.Plan, data: Path | None, device: str) -> None:
             "with --no-run"
         )
     runs = [run_of(name, network(key), seed) for name, key, seed in plan.wanted()]
-    run_missing(runs, data, plan.results, _devices(device))
+    return run_missing(runs, data, plan.results, _devices(device))
 
 
 def _devices(device: str) -> tuple[str, ...]:

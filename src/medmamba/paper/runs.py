@@ -17,6 +17,8 @@ from medmamba.paper.sets import find
 
 logger = logging.getLogger(__name__)
 
+WORK = "work"  # folder of unfinished trainings and logs, among the results
+
 
 def is_finished(run: Run, out: Path) -> bool:
     """Whether a run with these very settings is among the results, with its scores."""
@@ -87,7 +89,7 @@ def run_missing(
         else:
             queue.append(run)
     report(f"{len(queue)} runs to make, {len(summary.there)} are there, the data of {len(summary.absent)} is absent")
-    launcher = Launcher(data, out, Path(work) if work else out / "work", tuple(devices), per_device, commit, models)
+    launcher = Launcher(data, out, Path(work) if work else out / WORK, tuple(devices), per_device, commit, models)
     Schedule(launcher, queue, summary, deadline_seconds, cut, report).run()
     report(str(summary))
     return summary

@@ -6,8 +6,10 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
+from medmamba.errors import FailedError
 from medmamba.paper.launching import Launcher
 from medmamba.paper.pace import Pace
 from medmamba.paper.plans import Run
@@ -39,6 +41,14 @@ class Summary:
     absent: list[str] = field(default_factory=list)
     stopped: list[str] = field(default_factory=list)
     waiting: list[str] = field(default_factory=list)
+
+    def check(self, work: Path) -> None:
+        """Raise `FailedError` if a run failed; `work` is the folder of the logs."""
+        if self.failed:
+            raise FailedError(
+                f"{len(self.failed)} runs failed, and what is written is without them: {', '.join(self.failed)}; each "
+                f"has a log in {work} that says why"
+            )
 
     def __str__(self) -> str:
         kinds = {"made": self.done, "there before": self.there, "failed": self.failed, "data absent": self.absent}
