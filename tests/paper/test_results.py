@@ -279,7 +279,7 @@ def test_a_run_that_failed_is_told_after_the_table_is_written(data, tmp_path, ca
     monkeypatch.setattr(making, "run_missing", lambda *_, **__: failed)
     assert main(["reproduce", "table6", "--data", str(data), "--out", str(tmp_path), "--models", "resnet18"]) == 1
     said = capsys.readouterr().err
-    assert "1 runs failed" in said
+    assert "1 of the runs failed" in said
     assert "breastmnist/resnet18/medmnist-224-seed0" in said
     assert (tmp_path / "table6.json").is_file()
 

@@ -46,8 +46,8 @@ class Summary:
         """Raise `FailedError` if a run failed; `work` is the folder of the logs."""
         if self.failed:
             raise FailedError(
-                f"{len(self.failed)} runs failed, and what is written is without them: {', '.join(self.failed)}; each "
-                f"has a log in {work} that says why"
+                f"{len(self.failed)} of the runs failed, and what is written is without: {', '.join(self.failed)}; the logs "
+                f"in {work} say why"
             )
 
     def __str__(self) -> str:
