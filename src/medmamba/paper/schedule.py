@@ -45,9 +45,9 @@ class Summary:
     def check(self, work: Path) -> None:
         """Raise `FailedError` if a run failed; `work` is the folder of the logs."""
         if self.failed:
+            names = ", ".join(self.failed)
             raise FailedError(
-                f"{len(self.failed)} of the runs failed, and what is written is without: {', '.join(self.failed)}; the logs "
-                f"in {work} say why"
+                f"{len(self.failed)} of the runs failed, what is written lacks them: {names}; logs in {work} say why"
             )
 
     def __str__(self) -> str:
