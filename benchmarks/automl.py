@@ -26,19 +26,16 @@ from medmamba.benchmark.machine import source
 from medmamba.data import open_data
 from medmamba.paper.automl import Origin, run
 from medmamba.paper.flaml_search import Budget
+from medmamba.paper.plans import MEDMNIST
+from medmamba.paper.sets import locate
 
 RESULTS = Path(__file__).parent / "results" / "paper"
-SETS = {  # name among the results: file in the folder of data
-    "breastmnist": "breastmnist.npz",
-    "retinamnist": "retinamnist.npz",
-    "pneumoniamnist": "pneumoniamnist_reassembled.npz",
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
-    parser.add_argument("--only", nargs="*", choices=SETS, default=list(SETS))
+    parser.add_argument("--only", nargs="*", choices=MEDMNIST, default=list(MEDMNIST))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1, 2])
     ends = parser.add_mutually_exclusive_group()
@@ -51,7 +48,7 @@ def main() -> None:
     if here["changed"] and arguments.commit is None:
         sys.exit("the package's source has changes that no commit holds; commit them first")
     for name in arguments.only:
-        data = open_data(arguments.data / SETS[name])
+        data = open_data(locate(arguments.data, name))
         for seed in arguments.seeds:
             place = arguments.out / "runs" / name / "automl-pixels" / f"flaml-{budget}-28-seed{seed}.json"
             if place.is_file():

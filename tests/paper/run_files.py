@@ -7,7 +7,7 @@ import numpy as np
 
 from medmamba.metrics import summarise
 from medmamba.paper.networks import network
-from medmamba.paper.ours import run_name
+from medmamba.paper.ours import run_of
 from medmamba.tasks import Task
 
 RATES = ("precision", "sensitivity", "specificity", "f1")
@@ -16,7 +16,7 @@ RATES = ("precision", "sensitivity", "specificity", "f1")
 def write_run(out: Path, data: str, key: str, seed: int, *, classes: int = 2, n: int = 60, skill: float = 1.0) -> Path:
     """A run of a model of the tables; the higher `skill`, the better its scores."""
     about = network(key)
-    path = out / run_name(data, about, seed)
+    path = run_of(data, about, seed).file(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     targets = np.random.default_rng(len(data)).permutation(np.arange(n) % classes)
     logits = np.random.default_rng((seed, len(key), len(data))).normal(size=(n, classes))

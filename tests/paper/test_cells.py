@@ -8,7 +8,7 @@ import pytest
 from medmamba.errors import InputError
 from medmamba.metrics import accuracy, auc, f1
 from medmamba.metrics.intervals import resample_weights
-from medmamba.paper.cells import FIGURES, RunResult, paired, summarise
+from medmamba.paper.cells import FIGURES, RunResult, mean_over_sets, paired, summarise
 from medmamba.tasks import Task, decide
 
 
@@ -101,3 +101,37 @@ def test_what_does_not_belong_together_is_refused() -> None:
         summarise([result(0), result(1, n=63)])
     with pytest.raises(InputError, match="no pairs"):
         paired([result(0)], [result(1)])
+
+
+def test_of_a_cell_images_count_once_seeds_add_their_own_spread_and_patients_count_whole() -> None:
+    def cell(shares: tuple[float, ...], patients: bool = False) -> float:
+        """The width of the interval of accuracy, of 400 images; each patient's four all right or all wrong."""
+        runs = []
+        for seed, share in enumerate(shares):
+            run = result(seed, n=400, classes=2)
+            targets = run.arrays["targets"]
+            patient = np.arange(400) // 8 * 2 + targets
+            order = np.random.default_rng(0).permutation(100)
+            right = order[patient] < 100 * share
+            answers = np.where(right, targets, 1 - targets)
+            run.arrays["scores"] = np.eye(2, dtype=np.float32)[answers]
+            if patients:
+                run.arrays["groups"] = patient
+            runs.append(run)
+        estimate = summarise(runs).figures["accuracy"]
+        return estimate.high - estimate.low
+
+    one = cell((0.8,))
+    assert one == pytest.approx(2 * 1.96 * np.sqrt(0.8 * 0.2 / 400), rel=0.1)
+    assert cell((0.8, 0.8, 0.8)) == pytest.approx(one, rel=0.05)  # three equal seeds say no more than one
+    assert cell((0.7, 0.8, 0.9)) > 2 * 1.96 * np.sqrt(0.02 / 9)  # of seeds drawn with replacement: 0.02 / 3 / 3
+    assert cell((0.8,), patients=True) > 1.7 * one
+
+
+def test_a_mean_over_sets_draws_each_by_itself() -> None:
+    runs = [result(seed) for seed in range(3)]
+    one, two = summarise(runs).figures["accuracy"], mean_over_sets([runs, runs])["accuracy"]
+    assert mean_over_sets([runs])["accuracy"].low == one.low
+    assert two.mean == pytest.approx(one.mean)
+    assert two.values == pytest.approx((one.mean, one.mean))
+    assert two.high - two.low == pytest.approx((one.high - one.low) / np.sqrt(2), rel=0.15)

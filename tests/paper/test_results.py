@@ -10,9 +10,12 @@ from run_files import write_run
 
 from medmamba.cli import main
 from medmamba.errors import InputError
+from medmamba.paper import reproduce as making
 from medmamba.paper import results
 from medmamba.paper.reproduce import WHAT, plan_of, reproduce
+from medmamba.paper.results_figures import figure_lines, runs_of_figure
 from medmamba.paper.results_page import page, read_sheet
+from medmamba.paper.schedule import Summary
 from medmamba.paper.sheet import html, markdown
 
 SEEDS = (0, 1, 2)
@@ -93,14 +96,17 @@ def test_the_page_shows_both_and_the_difference(table6):
 def test_a_row_is_reproduced_only_if_all_its_values_lie_in_the_intervals(out, data, monkeypatch):
     from medmamba.paper import rows
 
-    cell = rows.cells("table6", "breastmnist", ["resnet18"], out, SEEDS, ["breastmnist"])[0]
+    cell = rows.comparisons("table6", "breastmnist", ["resnet18"], out, SEEDS, ["breastmnist"])[0]
     inside = {"accuracy": True, "auc": True}
-    monkeypatch.setattr(rows.Cell, "inside", lambda self, metric: inside[metric])
-    assert rows.cells("table6", "breastmnist", ["resnet18"], out, SEEDS, [])[0].status == "in our interval"
+    monkeypatch.setattr(rows.Comparison, "inside", lambda self, metric: inside[metric])
+    assert rows.comparisons("table6", "breastmnist", ["resnet18"], out, SEEDS, [])[0].status == "in our interval"
     inside["auc"] = False
-    found = rows.cells("table6", "breastmnist", ["resnet18"], out, SEEDS, [])[0]
+    found = rows.comparisons("table6", "breastmnist", ["resnet18"], out, SEEDS, [])[0]
     assert found.status == "not reproduced"
     assert rows.verdict(found) == "not reproduced: AUC"
+    inside["auc"] = None
+    found = rows.comparisons("table6", "breastmnist", ["resnet18"], out, SEEDS, [])[0]
+    assert (found.status, rows.verdict(found)) == ("no interval", "no interval: AUC")
     assert cell.found is not None
     assert cell.found.seeds == SEEDS
 
@@ -111,14 +117,14 @@ def test_the_printed_value_is_taken_as_rounded(out):
     from medmamba.paper.networks import network
     from medmamba.paper.ours import Ours
     from medmamba.paper.printed import values
-    from medmamba.paper.rows import Cell
+    from medmamba.paper.rows import Comparison
 
     (paper,) = (
         v for v in values("table6") if (v.data, v.model, v.metric) == ("breastmnist", "medmamba_tiny", "accuracy")
     )
     for high, inside in ((133 / 156, True), (0.8524, False)):
         found = Ours((), SEEDS, {"accuracy": Estimate(0.8, 0.01, 0.75, high, ())}, 156)
-        cell = Cell("table6", "breastmnist", network("medmamba_tiny"), "T", {"accuracy": paper}, found, "")
+        cell = Comparison("table6", "breastmnist", network("medmamba_tiny"), "T", {"accuracy": paper}, found, "")
         assert cell.inside("accuracy") is inside
 
 
@@ -167,6 +173,43 @@ def test_the_page_of_results_traces_every_figure_to_a_run(out, table6):
             line = next(line for line in text.splitlines() if line.startswith(f"| `{name}` |"))
             for fact in (str(entries["seed"]), entries["commit"][:10], entries["device"]):
                 assert f"| {fact} |" in line
+
+
+def test_the_page_says_first_what_was_reproduced_and_what_was_not(out, table6):
+    text = page(out)
+    short = text[text.index("## In short") : text.index("\n## Table")]
+    head, _, *rows = [line.split(" | ") for line in short.splitlines() if line.startswith("|")]
+    counts = {name.strip("| "): int(number.strip("| ")) for name, number in zip(head[1:], rows[-1][1:], strict=True)}
+    assert rows[-1][0] == "| Table 6: MedMNIST"
+    printed = {(each["data"], each["printed_model"]): each["status"] for each in table6.records if each.get("printed")}
+    assert counts.pop("rows in print") == len(printed) == sum(counts.values())
+    assert counts["not reproduced"] == list(printed.values()).count("not reproduced") >= 1
+    missed = short[short.index("Not reproduced") :]
+    assert "- MedMamba-T on BreastMNIST, 3 seeds: AUC 1.000 (1.000 to 1.000), in print 0.825; OA " in missed
+    (record,) = records(table6, data="breastmnist", printed_model="MedMamba-T", metric="accuracy")
+    assert f"OA {record['mean']:.3f} ({record['low']:.3f} to {record['high']:.3f}), in print 0.853" in missed
+
+
+def test_runs_of_a_figure_are_traced_or_said_to_be_lost(out, table6, tmp_path):
+    report = {"title": "Heat maps", "notes": ["One.", "Two."]}
+    about = {"model": "medmamba_small12", "recipe": "clinical", "seed": 0}
+    shown = [{"set": "busi", "title": "BUSI", "why_empty": None, "model": about}]
+    shown.append({"set": "bccd", "title": "BCCD cells", "why_empty": "data absent", "model": None})
+    name = "runs/busi/medmamba_small12/clinical-224-seed0.json"
+    lines = "\n".join(figure_lines("figure5", report | {"panels": shown}, out, "here"))
+    assert "![Figure 5: Heat maps](here/figure5.png)" in lines
+    assert "One. Two." in lines
+    assert "Nothing is shown of BCCD cells (data absent)" in lines
+    assert "no run file is kept, so that they cannot be traced: busi/medmamba_small12/clinical-224-seed0." in lines
+    assert runs_of_figure("figure5", report | {"panels": shown}) == [name]
+    large = {"set": "pneumoniamnist", "model": about | {"recipe": "medmnist"}}
+    assert runs_of_figure("figure5", {"panels": [large]}) == [
+        "runs/pneumoniamnist/medmamba_small12/medmnist-224-epochs20-seed0.json"
+    ]
+    write_run(tmp_path, "busi", "medmamba_small12", 0, classes=3)
+    assert "cannot be traced" not in "\n".join(figure_lines("figure5", report | {"panels": shown}, tmp_path, "here"))
+    points = [{"points": [{"runs": ["busi/a/b.json"]}]}, {"points": [{"runs": ["busi/a/b.json"]}]}]
+    assert runs_of_figure("figure4", {"panels": points}) == ["runs/busi/a/b.json"]
 
 
 def test_without_runs_the_page_says_so(tmp_path):
@@ -218,10 +261,8 @@ def test_a_damaged_run_file_is_named(out, tmp_path):
 
 
 def test_what_is_missing_is_asked_for_once(out, data, monkeypatch):
-    from medmamba.paper import runs
-
     asked = []
-    monkeypatch.setattr(runs, "run_missing", lambda plan, *rest, **_: asked.append((plan, rest)))
+    monkeypatch.setattr(making, "run_missing", lambda plan, *rest, **_: asked.append((plan, rest)) or Summary())
     reproduce("table6", data=data, out=out, models=["resnet18_small_stem", "medmamba_tiny+autoaugment"], device="cpu")
     ((plan, (folder, results_folder, devices)),) = asked
     assert (folder, results_folder, devices) == (data, out, ("cpu",))
@@ -231,6 +272,16 @@ def test_what_is_missing_is_asked_for_once(out, data, monkeypatch):
         for rest in (("resnet18_small_stem", "medmnist", 28), ("medmamba_tiny", "medmnist-autoaugment", 224))
     }
     assert len(plan) == 2 * 2 * 3
+
+
+def test_a_run_that_failed_is_told_after_the_table_is_written(data, tmp_path, capsys, monkeypatch):
+    failed = Summary(failed={"breastmnist/resnet18/medmnist-224-seed0": "out of memory"})
+    monkeypatch.setattr(making, "run_missing", lambda *_, **__: failed)
+    assert main(["reproduce", "table6", "--data", str(data), "--out", str(tmp_path), "--models", "resnet18"]) == 1
+    said = capsys.readouterr().err
+    assert "1 of the runs failed" in said
+    assert "breastmnist/resnet18/medmnist-224-seed0" in said
+    assert (tmp_path / "table6.json").is_file()
 
 
 def test_what_is_offered_exists():

@@ -12,9 +12,11 @@ import pytest
 
 from medmamba.data.phantoms import make_phantoms
 from medmamba.errors import InputError
-from medmamba.paper import runs as scheduling
-from medmamba.paper.cells import load_runs
-from medmamba.paper.plans import ABLATIONS, PLANS, RIVALS, Run, locate
+from medmamba.paper import launching, schedule
+from medmamba.paper.cells import RunResult
+from medmamba.paper.pace import Pace
+from medmamba.paper.plans import ABLATIONS, PLANS, RIVALS, Run
+from medmamba.paper.run_file import read_run
 from medmamba.paper.runs import is_finished, run_missing
 from medmamba.paper.worker import Job, make
 from medmamba.training.keeper import Keeper
@@ -54,8 +56,8 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]
     recipe = json.loads(json.dumps(load_recipe("medmnist").to_dict()))
     script = tmp_path / "worker.py"
     script.write_text(f"RECIPE = json = None\nimport json\nRECIPE = json.loads({json.dumps(recipe)!r})\n{WORKER}")
-    monkeypatch.setattr(scheduling, "WORKER", (str(script),))
-    monkeypatch.setattr(scheduling, "POLL", 0.02)
+    monkeypatch.setattr(launching, "WORKER", (str(script),))
+    monkeypatch.setattr(schedule, "POLL", 0.02)
     data, out = tmp_path / "data", tmp_path / "out"
     for name in ("medmnist/breastmnist.npz", "medmnist/pneumoniamnist_reassembled.npz"):
         (data / name).parent.mkdir(parents=True, exist_ok=True)
@@ -93,7 +95,8 @@ def test_a_run_is_written_whole_and_leaves_no_weights(phantoms: Path, tmp_path: 
     path = make(asked)
     assert path == tmp_path / "out/runs/small/medmamba_nano/quick-32-epochs2-seed0.json"
     assert [each for each in (tmp_path / "work").rglob("*") if each.is_file()] == []
-    (result,) = load_runs(tmp_path / "out")
+    assert sorted((tmp_path / "out").rglob("*.*")) == [path, path.with_suffix(".npz")]
+    result = RunResult(path, read_run(path))
     entries, arrays = result.entries, result.arrays
     assert (entries["epochs"], entries["seed"], entries["commit"], entries["image_size"]) == (2, 0, "abc", [32, 32])
     assert entries["command"].startswith("medmamba train small.npz --out RUN --model medmamba_nano --recipe quick")
@@ -168,7 +171,7 @@ def test_the_deadline_stops_what_is_at_work_and_starts_nothing_more(
     places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out = places
-    monkeypatch.setattr(scheduling, "GRACE", 0.7)
+    monkeypatch.setattr(schedule, "GRACE", 0.7)
     began = time.monotonic()
     summary = run_missing([*some("slow", 0), *some("deaf", 0), *some("good", 0)], data, out, ["cpu"], 2, 1.5)
     assert time.monotonic() - began < 4
@@ -191,11 +194,11 @@ def test_nothing_is_left_at_work_when_this_process_is_told_to_stop(
     places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, out = places
-    monkeypatch.setattr(scheduling, "PATIENCE", 0.3)
-    monkeypatch.setattr(scheduling, "NEWS", 0.3)
+    monkeypatch.setattr(schedule, "PATIENCE", 0.3)
+    monkeypatch.setattr(schedule, "NEWS", 0.3)
     workers = []
-    start = scheduling._Place.start
-    monkeypatch.setattr(scheduling._Place, "start", lambda *each: workers.append(start(*each)) or workers[-1])
+    start = launching.Launcher.start
+    monkeypatch.setattr(launching.Launcher, "start", lambda *each: workers.append(start(*each)) or workers[-1])
 
     def interrupted(line: str) -> None:
         if "at work" in line:
@@ -227,12 +230,20 @@ def test_the_order_is_the_issues_and_holds_all_tables() -> None:
     assert len(set(RIVALS)) >= 11
 
 
-def test_data_is_found_the_official_file_first(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="data absent"):
-        locate(tmp_path, "pneumoniamnist")
-    for name in ("pneumoniamnist_reassembled.npz", "pneumoniamnist.npz"):
-        (tmp_path / name).touch()
-        assert locate(tmp_path, "pneumoniamnist").name == name
+def test_the_pace_is_that_of_as_many_epochs(places: tuple[Path, Path]) -> None:
+    data, out = places
+    whole, short = some("good", 0)[0], Run("pneumoniamnist", "good", "medmnist", 224, epochs=20)
+    run_missing([whole], data, out)  # 0.4 s an image
+    entries = read_run(whole.file(out))
+    pace = Pace(out, out / "work")
+    assert pace.seconds(whole) == pytest.approx(30 + 0.4 * 546)
+    assert pace.seconds(short) == 0
+    pace.learn({**entries, "recipe_settings": {**entries["recipe_settings"], "epochs": 20}, "train_seconds": 80.0})
+    assert pace.seconds(short) == pytest.approx(30 + 0.08 * 4708)
+    assert pace.seconds(whole) == pytest.approx(30 + 0.4 * 546)
+    assert pace.seconds(Run("busi", "good", "medmnist")) == pytest.approx(30 + 0.4 * 544)
+    whole.file(out).write_text("{")  # is made again, and tells nothing meanwhile
+    assert Pace(out, out / "work").seconds(whole) == 0
 
 
 def test_impossible_numbers_are_refused(tmp_path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from medmamba.paper.networks import network
 from medmamba.paper.ours import find_runs
+from medmamba.paper.plans import ABLATIONS
 from medmamba.paper.printed import TITLES
 
 if TYPE_CHECKING:
     from medmamba.paper.cells import Estimate
 
-SCAN, SUM, SPLIT, WHOLE = "medmamba_tiny_scan", "medmamba_tiny_sum", "medmamba_tiny_split", "medmamba_tiny"
+SCAN, SUM, SPLIT, WHOLE = ABLATIONS
 SHORT = {SCAN: "SSM", SUM: "SSM, Conv", SPLIT: "SSM, Conv, SP", WHOLE: "SSM, Conv, SP, SF"}
 # the paper's accuracies rise along these on four of its five sets, and from the first to the second on all
 STEPS = ((SCAN, SPLIT), (SPLIT, WHOLE), (WHOLE, SUM), (SCAN, SUM))

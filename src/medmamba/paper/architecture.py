@@ -82,11 +82,11 @@ def _lead(records: list[dict[str, Any]]) -> tuple[str, ...]:
         f"Equal to the paper in every cell: {', '.join(same)}. Different: {'; '.join(others)}.",
         "No depths give both the blocks and the sizes that the paper prints for Small and Base: 8 and 12 blocks in "
         "stage 3, which the published code has too, against the sizes of 12 and 16. Both are here, named apart.",
-        "\u2260 marks what differs from the paper's column.",
     )
 
 
 _NOTES = (
+    "\u2260 marks what differs from the paper's column.",
     "Parameters are at 1000 classes, in millions; stages are numbers of blocks, other rows numbers of channels.",
     "A size is the printed one if it is so rounded or cut off: the paper does both.",
     "The paper's FLOPs are multiply-adds of convolutions and linear layers at 224 x 224 in 10^9, without the "

@@ -6,7 +6,6 @@ other two are cited from print and not run.
 
 from __future__ import annotations
 
-import io
 import os
 import platform
 import re
@@ -19,25 +18,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 import medmamba
-from medmamba.bundle import write_json
 from medmamba.data import Dataset, Preprocessing
 from medmamba.data.dataset import ImageSet
 from medmamba.data.related import check_unseen, sources_of
 from medmamba.errors import InputError
 from medmamba.metrics import accuracy, auc, summarise
 from medmamba.paper.flaml_search import Budget, Found, Table, require_flaml, search
+from medmamba.paper.run_file import RESIZE, SCHEMA, figures_of_test, rounded, write_run
 from medmamba.tasks import Task, decide
-from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
 
-SCHEMA = 1
 PIXELS = "pixels"
 SIDE = 28  # pixels, MedMNIST's smallest; larger images are squashed to it
-DIGITS = 5  # of the scores that are kept; the figures of a run are those of the kept ones
-RATES = ("precision", "sensitivity", "specificity", "f1")
-FIGURE = ("value", "low", "high")
 
 
 class View(Protocol):
@@ -158,7 +152,7 @@ def run(
     outcome: dict[str, Any] = {"train_images": len(train), "train_seconds": found.record["wall_seconds"]}
     outcome["validation"] = _validation(data, found, chosen_by)
     test = data.split("test")
-    scores = found.scores(view.rows(test)).round(DIGITS).astype(np.float32)
+    scores = rounded(found.scores(view.rows(test)))
     settings = _settings(data, view, found, name or data.name, f"flaml-{budget}", origin or Origin())
     settings["source_size"] = list(data.size or train.read(0).shape[:2])
     path = Path(out) / "runs" / _place(settings)
@@ -196,7 +190,7 @@ def _settings(data: Dataset, view: View, found: Found, name: str, recipe: str, o
         "classes": list(data.classes),
         "positive": data.positive,
         "image_size": list(view.image_size),
-        "resize": "bilinear (Pillow, antialiased where it makes smaller)",
+        "resize": RESIZE,
         "model": view.model,
         "model_args": view.model_args,
         "recipe": recipe,
@@ -224,19 +218,4 @@ def _validation(data: Dataset, found: Found, val: Table) -> dict[str, Any]:
 
 def _test(data: Dataset, scores: np.ndarray, images: ImageSet) -> dict[str, Any]:
     report = summarise(data.task, scores, images.targets, data.classes, positive=data.positive, groups=images.groups)
-    figures = {"accuracy": report["accuracy"], "auc": report["auc"], **{rate: report["macro"][rate] for rate in RATES}}
-    kept = {name: {key: figure[key] for key in FIGURE} for name, figure in figures.items()}
-    return {"test": {"n": report["n"], **kept}, "interval": report["interval"]["method"]}
-
-
-def write_run(path: Path, entries: Mapping[str, Any], scores: np.ndarray, images: ImageSet) -> Path:
-    """Write a run: the scores first, so that where the JSON stands, they stand too."""
-    arrays: dict[str, Any] = {"scores": scores, "targets": images.targets}
-    if images.groups is not None:
-        arrays["groups"] = np.unique(images.groups, return_inverse=True)[1]
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.with_suffix(".npz"), packed.getvalue())
-    write_json(path, {**entries, "scores": path.with_suffix(".npz").name})
-    return path
+    return figures_of_test(report)

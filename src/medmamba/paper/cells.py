@@ -8,8 +8,6 @@ the intervals are somewhat too narrow.
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -107,24 +105,6 @@ class Cell:
     figures: dict[str, Estimate]
 
 
-def load_runs(folder: str | os.PathLike[str]) -> list[RunResult]:
-    """All finished runs of a folder of results, by their paths.
-
-    Raises:
-        InputError: A file in it is damaged, or lacks its scores.
-    """
-    found = []
-    for path in sorted((Path(folder) / "runs").rglob("*.json")):
-        try:
-            entries = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as reason:
-            raise InputError(f"{path} is damaged ({reason}); delete it, and the run is made again") from None
-        if not path.with_suffix(".npz").is_file():
-            raise InputError(f"{path} has no scores beside it; delete it, and the run is made again")
-        found.append(RunResult(path, entries))
-    return found
-
-
 def summarise(runs: Sequence[RunResult], *, resamples: int = RESAMPLES, seed: int = 0) -> Cell:
     """The runs of one model with several seeds as one cell.
 
@@ -165,6 +145,27 @@ def paired(
     return _cell(a, values[1] - values[0], drawn[1] - drawn[0]).figures
 
 
+def mean_over_sets(
+    sets: Sequence[Sequence[RunResult]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """The figures of one model as plain means over several data sets, by the names of `FIGURES`.
+
+    Seeds and images of each set are drawn by themselves; `values` are those of the sets.
+
+    Args:
+        sets: The model's runs on each, as for `summarise`.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap on the first set, those on the others are numbered on from it.
+
+    Raises:
+        InputError: As for `summarise`.
+    """
+    found = [_bootstrap([_in_order(runs)], resamples, seed + place) for place, runs in enumerate(sets)]
+    values = np.array([each[0].mean(axis=0) for each, _ in found])
+    drawn = np.mean([each[0] for _, each in found], axis=0)
+    return _estimates(values, drawn)
+
+
 def _in_order(runs: Sequence[RunResult]) -> list[RunResult]:
     runs = sorted(runs, key=lambda run: run.entries["seed"])
     seeds = [run.entries["seed"] for run in runs]
@@ -192,9 +193,12 @@ def _bootstrap(models: list[list[RunResult]], resamples: int, seed: int) -> tupl
 
 
 def _cell(runs: list[RunResult], values: np.ndarray, drawn: np.ndarray) -> Cell:
-    estimates = {name: _estimate(values[:, k], drawn[:, k]) for k, name in enumerate(FIGURES)}
     seeds = tuple(run.entries["seed"] for run in runs)
-    return Cell(len(runs), seeds, len(runs[0].arrays["targets"]), estimates)
+    return Cell(len(runs), seeds, len(runs[0].arrays["targets"]), _estimates(values, drawn))
+
+
+def _estimates(values: np.ndarray, drawn: np.ndarray) -> dict[str, Estimate]:
+    return {name: _estimate(values[:, k], drawn[:, k]) for k, name in enumerate(FIGURES)}
 
 
 def _estimate(values: np.ndarray, drawn: np.ndarray) -> Estimate:

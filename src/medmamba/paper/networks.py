@@ -6,16 +6,46 @@ to the last digit, rounded or cut off, which fixes the names in the tables' colu
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from medmamba.data.catalogue import MEDMNIST
 from medmamba.errors import InputError, suggest
 from medmamba.models import create_model
 from medmamba.models.creation import is_model
 from medmamba.paper import printed
+from medmamba.paper.sets import RECIPES, recipe_of
+
+AUTOAUGMENT = "-autoaugment"  # behind the name of a recipe
+PAPER_X = tuple(("medmamba_tiny", f"{recipe}{AUTOAUGMENT}") for recipe in RECIPES)  # models and recipes: MedMamba-X
+SIZE = [224, 224]  # of the paper's images, in pixels; labels leave it out
+
+# what figures call models: the paper's names, written alike where its tables write them in several ways
+LABELS: Mapping[str, str] = {
+    "medmamba_nano": "MedMamba nano",
+    "medmamba_tiny": "MedMamba-T",
+    "medmamba_small12": "MedMamba-S",
+    "medmamba_base16": "MedMamba-B",
+    "vmamba_tiny": "VMamba-T",
+    "vmamba_small": "VMamba-S",
+    "vmamba_base": "VMamba-B",
+    "medvit_tiny": "MedViT-T",
+    "medvit_small": "MedViT-S",
+    "medvit_large": "MedViT-L",
+    "resnet18": "ResNet-18",
+    "resnet18_small_stem": "ResNet-18",
+    "resnet50": "ResNet-50",
+    "resnet50_small_stem": "ResNet-50",
+    "convnext_tiny": "ConvNeXt-T",
+    "convnext_small": "ConvNeXt-S",
+    "convnext_base": "ConvNeXt-B",
+    "swin_tiny_patch4_window7_224": "Swin-T",
+    "swin_small_patch4_window7_224": "Swin-S",
+    "swin_base_patch4_window7_224": "Swin-B",
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +70,7 @@ class Network:
         """The recipe that has the paper's settings for a data set; of a classical model, its search."""
         if self.search:
             return self.search
-        name = "medmnist" if data in MEDMNIST else "clinical"
-        return f"{name}-autoaugment" if self.augmented else name
+        return recipe_of(data) + AUTOAUGMENT * self.augmented
 
 
 _SPECIAL = (
@@ -82,3 +111,17 @@ def build(network: Network, classes: int) -> nn.Module | None:
         return None
     with torch.device("meta"):
         return create_model(network.model, classes)
+
+
+def label(model: str, recipe: str | None = None, image_size: list[int] | None = None) -> str:
+    """A model's name in figures: the paper's where it has one; other recipes and sizes than the paper's are named."""
+    name = "MedMamba-X" if (model, recipe) in PAPER_X else LABELS.get(model, model)
+    extra = [] if image_size in (None, SIZE) else [str(image_size[0])]
+    extra += [] if recipe in (None, *RECIPES) or (model, recipe) in PAPER_X else [str(recipe)]
+    return f"{name} ({', '.join(extra)})" if extra else name
+
+
+def of_bundle(about: Mapping[str, Any]) -> str:
+    """The label of a trained model, from `medmamba.paper.figures.inputs.about_bundle`."""
+    recipe = about["recipe"]
+    return label(about["model"], recipe if (about["model"], recipe) in PAPER_X else None)

@@ -1,23 +1,18 @@
-"""What our runs gave: the run files of a cell, and its figures over seeds.
-
-A run file is `runs/DATA/MODEL/RECIPE-SIZE-seedK.json` in a folder of results, its test scores the `.npz` beside it.
-"""
+"""What our runs gave: the run files of a cell, and its figures over seeds."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from medmamba.errors import InputError
 from medmamba.paper.networks import Network
+from medmamba.paper.plans import Run
+from medmamba.paper.run_file import read_run
 
 if TYPE_CHECKING:
     from medmamba.paper.cells import Estimate, RunResult
-
-SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -39,13 +34,14 @@ class Ours:
     notes: tuple[str, ...] = ()
 
 
-def run_name(data: str, network: Network, seed: int) -> str:
-    """Where a run's file lies in the folder of results."""
-    return f"runs/{data}/{network.model}/{network.recipe(data)}-{network.image_size}-seed{seed}.json"
+def run_of(data: str, network: Network, seed: int) -> Run:
+    """The run of a cell with one seed; `network.model` is not None."""
+    assert network.model is not None
+    return Run(data, network.model, network.recipe(data), network.image_size, seed)
 
 
 def find_runs(results: Path, data: str, network: Network, seeds: Sequence[int]) -> list[RunResult]:
-    """The finished runs of a cell, in the order of these seeds.
+    """The finished runs of a cell with these seeds, the lowest first.
 
     Raises:
         InputError: A run file cannot be read.
@@ -54,26 +50,8 @@ def find_runs(results: Path, data: str, network: Network, seeds: Sequence[int]) 
 
     if network.model is None:
         return []
-    paths = [results / run_name(data, network, seed) for seed in seeds]
+    paths = [run_of(data, network, seed).file(results) for seed in sorted(seeds)]
     return [RunResult(path, read_run(path)) for path in paths if path.is_file()]
-
-
-def read_run(path: Path) -> dict[str, Any]:
-    """What a run file holds.
-
-    Raises:
-        InputError: It cannot be read, or lacks its scores.
-    """
-    again = "delete it, and the run is made again"
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as reason:
-        raise InputError(f"{path} is no run file ({reason}); {again}") from reason
-    if not isinstance(entries, dict) or entries.get("schema") != SCHEMA or "test" not in entries:
-        raise InputError(f"{path} is no run file of schema {SCHEMA}; {again}")
-    if not path.with_suffix(".npz").is_file():
-        raise InputError(f"{path} has no scores beside it; {again}")
-    return entries
 
 
 def ours(results: Path, data: str, network: Network, seeds: Sequence[int]) -> Ours | None:
@@ -85,5 +63,5 @@ def ours(results: Path, data: str, network: Network, seeds: Sequence[int]) -> Ou
         return None
     cell = summarise(runs)
     notes = dict.fromkeys(note for run in runs for note in run.entries.get("notes", ()))
-    names = tuple(run_name(data, network, seed) for seed in cell.seeds)
+    names = tuple(run.path.relative_to(results).as_posix() for run in runs)
     return Ours(names, cell.seeds, cell.figures, cell.n, tuple(notes))

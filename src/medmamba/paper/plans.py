@@ -7,38 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medmamba.errors import InputError
-
-
-@dataclass(frozen=True)
-class Images:
-    """A data set that runs are made on.
-
-    Attributes:
-        files: Where it may lie below the folder of data, the best first.
-        train: Images in its training split, by which the time of a run is foreseen.
-        recipe: The paper's for this kind of data.
-    """
-
-    files: tuple[str, ...]
-    train: int
-    recipe: str
-
-
-def _medmnist(name: str, train: int, *others: str) -> Images:
-    files = (f"{name}.npz", *(f"{other}.npz" for other in others))
-    return Images(tuple(f"{folder}{file}" for file in files for folder in ("medmnist/", "")), train, "medmnist")
-
-
-# MedMNIST's images are 28 x 28 and are enlarged by the product's own preprocessing, which is bilinear
-SETS: Mapping[str, Images] = {
-    "breastmnist": _medmnist("breastmnist", 546),
-    "retinamnist": _medmnist("retinamnist", 1080),
-    "pneumoniamnist": _medmnist("pneumoniamnist", 4708, "pneumoniamnist_reassembled"),
-    "busi": Images(("busi256", "busi"), 544, "clinical"),
-    "bccd": Images(("bccd_cells", "bccd"), 637, "clinical"),
-    "isic2017": Images(("isic2017/labels.csv",), 68, "clinical"),
-}
+from medmamba.paper.sets import locate, recipe_of
 
 
 @dataclass(frozen=True)
@@ -46,7 +15,7 @@ class Run:
     """One training and its test.
 
     Attributes:
-        data: A name in `SETS`, or of a file or folder below the folder of data.
+        data: A name in `paper.sets`, or of a file or folder below the folder of data.
         model: Registry name.
         recipe: Name of a recipe in the package.
         image_size: Height and width in pixels.
@@ -69,6 +38,10 @@ class Run:
         epochs = "" if self.epochs is None else f"-epochs{self.epochs}"
         return f"{self.data}/{self.model}/{self.recipe}-{self.image_size}{epochs}-seed{self.seed}"
 
+    def file(self, results: Path) -> Path:
+        """Its file in a folder of results."""
+        return results / "runs" / f"{self.name}.json"
+
     def command(self, folder: Path) -> str:
         """The command line that trains the same; paths are below the folder of data."""
         path = locate(folder, self.data).relative_to(folder)
@@ -79,22 +52,9 @@ class Run:
         return " ".join(words)
 
 
-def locate(folder: Path, name: str) -> Path:
-    """The data set of this name below a folder.
-
-    Raises:
-        InputError: It is not there.
-    """
-    files = SETS[name].files if name in SETS else (name, f"{name}.npz")
-    for file in files:
-        if (folder / file).exists():
-            return folder / file
-    raise InputError(f"data absent: {folder} holds no {' or '.join(files)}; put one there")
-
-
 SEEDS = (0, 1, 2)
 MEDMNIST = ("breastmnist", "retinamnist", "pneumoniamnist")  # the largest last: it is most of the time
-# The last row of table 7, medmamba_tiny_shuffle, is medmamba_tiny, weight for weight: its runs are tiny's.
+# table 7's; its last row, medmamba_tiny_shuffle, is medmamba_tiny, weight for weight: its runs are tiny's
 ABLATIONS = ("medmamba_tiny_scan", "medmamba_tiny_sum", "medmamba_tiny_split", "medmamba_tiny")
 # table 3's reference models beside those of table 6
 RIVALS = (
@@ -117,7 +77,7 @@ def runs(models: Iterable[str], sets: Iterable[str], recipe: str | None = None, 
     """Every model on every set with every seed, a set after the other."""
     models = tuple(models)
     return [
-        Run(name, model, recipe or SETS[name].recipe, image_size, seed)
+        Run(name, model, recipe or recipe_of(name), image_size, seed)
         for name in sets
         for model in models
         for seed in SEEDS

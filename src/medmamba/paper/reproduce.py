@@ -14,7 +14,12 @@ from medmamba.paper.architecture import table1
 from medmamba.paper.data_sets import table2
 from medmamba.paper.figures import FIGURES
 from medmamba.paper.networks import chosen, network
+from medmamba.paper.ours import run_of
+from medmamba.paper.plans import SEEDS
 from medmamba.paper.printed import data_sets
+from medmamba.paper.runs import WORK, run_missing
+from medmamba.paper.schedule import Summary
+from medmamba.paper.sets import check_folder, find
 from medmamba.paper.sheet import Sheet, html, markdown
 from medmamba.writing import write_atomically
 
@@ -22,7 +27,6 @@ SHEETS: Mapping[str, Callable[[], Sheet]] = {"table1": table1, "table2": table2}
 TABLES = (*SHEETS, *results.TABLES)
 WHAT = (*TABLES, *FIGURES)
 SCHEMA = 1
-SEEDS = (0, 1, 2)
 
 
 def reproduce(
@@ -48,8 +52,10 @@ def reproduce(
 
     Raises:
         InputError: There is no such table, model or folder.
+        FailedError: A run failed; the table is written without it.
     """
     _check(what, TABLES)
+    made = Summary()
     if what in SHEETS:
         if models:
             raise InputError(f"{what} is not made from runs of models; leave --models out")
@@ -57,9 +63,10 @@ def reproduce(
     else:
         plan = plan_of(what, folder_of(data), out, tuple(models), tuple(seeds))
         if run:
-            _make_runs(plan, folder_of(data), device)
+            made = _make_runs(plan, folder_of(data), device)
         sheet = results.sheet(plan)
     write(sheet, out)
+    made.check(out / WORK)
     return sheet
 
 
@@ -79,6 +86,7 @@ def draw(
 
     Raises:
         InputError: There is no such figure or folder, or nothing to show.
+        FailedError: A run failed; the figure is drawn without its model.
     """
     from medmamba.paper.figures import making
 
@@ -100,7 +108,7 @@ def plan_of(
         raise InputError(f"the seeds {list(seeds)} cannot be used; give different numbers from 0 up")
     about = results.TABLES[table]
     names = (*data_sets(table), *about.beside)
-    at_hand = frozenset(name for name in names if data is not None and lies_in(data, name))
+    at_hand = frozenset(name for name in names if data is not None and find(data, name))
     return results.Plan(table, chosen(table, models, about.extras), out, seeds, at_hand)
 
 
@@ -111,38 +119,21 @@ def folder_of(data: Path | None) -> Path | None:
         InputError: It is not there.
     """
     named = data or (Path(found) if (found := os.environ.get("MEDMAMBA_DATA")) else None)
-    if named is not None and not named.is_dir():
-        raise InputError(f"there is no folder {named}; name the folder that holds the data sets with --data")
+    if named is not None:
+        check_folder(named)
     return named
 
 
-def lies_in(folder: Path, data: str) -> bool:
-    """Whether a data set is in the folder, under a name by which the runs find it."""
-    from medmamba.paper.plans import locate
-
-    try:
-        locate(folder, data)
-    except InputError:
-        return False
-    return True
-
-
-def _make_runs(plan: results.Plan, data: Path | None, device: str) -> None:
-    """Train and test what is missing; the one place that does."""
-    from medmamba.paper.plans import Run
-    from medmamba.paper.runs import run_missing
+def _make_runs(plan: results.Plan, data: Path | None, device: str) -> Summary:
+    """Train and test what is missing."""
 
     if data is None:
         raise InputError(
             f"{plan.table} needs data sets to train on; name their folder with --data, or take the runs that are there "
             "with --no-run"
         )
-    runs = []
-    for name, key, seed in plan.wanted():
-        about = network(key)
-        assert about.model is not None
-        runs.append(Run(name, about.model, about.recipe(name), about.image_size, seed))
-    run_missing(runs, data, plan.results, _devices(device))
+    runs = [run_of(name, network(key), seed) for name, key, seed in plan.wanted()]
+    return run_missing(runs, data, plan.results, _devices(device))
 
 
 def _devices(device: str) -> tuple[str, ...]:

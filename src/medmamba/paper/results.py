@@ -13,7 +13,8 @@ from medmamba.paper import ablations
 from medmamba.paper.costs import NOTES, UNEXPLAINED, Cost, costs
 from medmamba.paper.networks import network
 from medmamba.paper.printed import data_sets, models
-from medmamba.paper.rows import ABSENT, CITED, IN, NOT_RUN, OUT, Cell, cells, data_title, head, lines, records
+from medmamba.paper.rows import CITED, IN, NOT_RUN, OUT, UNKNOWN, Comparison, comparisons, head, lines, records
+from medmamba.paper.sets import ABSENT, SOURCES
 from medmamba.paper.sheet import Part, Sheet
 
 
@@ -120,7 +121,7 @@ class Plan:
 def sheet(plan: Plan) -> Sheet:
     """The table, from the runs that are there."""
     about = TABLES[plan.table]
-    found = {data: _cells(plan, data) for data in (*data_sets(plan.table), *about.beside)}
+    found = {data: _rows(plan, data) for data in (*data_sets(plan.table), *about.beside)}
     parts = [_part(plan, data, several) for data, several in found.items()]
     parts.sort(key=lambda part: not part.has_runs)
     every = [cell for several in found.values() for cell in several]
@@ -146,24 +147,26 @@ def sheet(plan: Plan) -> Sheet:
     )
 
 
+STATES = (IN, OUT, UNKNOWN, "no comparison", NOT_RUN, ABSENT, CITED)  # what may become of a row in print
 _READING = (
     "Ours are means over runs with different seeds, ± their standard deviation, with a 95 % interval in which seeds "
     "and test images are drawn together; of three seeds it is somewhat too narrow. The paper prints one run each.",
-    f"A row is `{IN}` if every value that the paper prints lies in our interval. `{OUT}` says no more than that: it "
-    "names no cause, and ours may be the better ones.",
+    f"A row is `{IN}` if every value that the paper prints lies in our interval. That does not prove the value: with "
+    f"few test images the intervals are wide. `{OUT}` says no more than that one lies outside: it names no cause, and "
+    "ours may be the better ones.",
     "The epoch was chosen on the validation split; the test split was scored once.",
 )
 
 
-def _cells(plan: Plan, data: str) -> list[Cell]:
+def _rows(plan: Plan, data: str) -> list[Comparison]:
     keys = plan.of_paper if data in data_sets(plan.table) else plan.keys
     if data in plan.at_hand:
         keys = plan.keys
-    return cells(plan.table, data, keys, plan.results, plan.seeds, plan.at_hand)
+    return comparisons(plan.table, data, keys, plan.results, plan.seeds, plan.at_hand)
 
 
-def _part(plan: Plan, data: str, several: Sequence[Cell]) -> Part:
-    title = data_title(data)
+def _part(plan: Plan, data: str, several: Sequence[Comparison]) -> Part:
+    title = SOURCES[data].title
     in_paper = data in data_sets(plan.table)
     words: tuple[str, ...] = ()
     if not in_paper:
@@ -192,23 +195,21 @@ def _order(steps: Sequence[ablations.Step]) -> Part:
     verdicts = Counter(step.verdict("accuracy") for step in steps)
     outcome = "; ".join(f"{verdict}: {count}" for verdict, count in verdicts.items())
     said = f"Of {len(steps)} differences in accuracy, by their 95 % intervals: {outcome}."
-    rows = [ablations.row(step, data_title(step.data)) for step in steps]
+    rows = [ablations.row(step, SOURCES[step.data].title) for step in steps]
     return Part("The order", ablations.HEAD, rows, (words, said), has_runs=True)
 
 
-def _lead(every: Sequence[Cell]) -> tuple[str, ...]:
+def _lead(every: Sequence[Comparison]) -> tuple[str, ...]:
     """What was found, in plain words."""
     printed = [cell for cell in every if cell.paper]
     states = Counter(cell.status.partition(":")[0] for cell in printed)
     run = [cell for cell in printed if cell.found]
-    counts = ", ".join(
-        f"{states[state]} {state}" for state in (IN, OUT, "no comparison", NOT_RUN, ABSENT, CITED) if states[state]
-    )
+    counts = "; ".join(f"{states[state]} {state}" for state in STATES if states[state])
     said = [f"Run here: {len(run)} of the {len(printed)} rows in print. Row by row: {counts}."]
-    if missed := [f"{cell.title} on {data_title(cell.data)}" for cell in run if cell.status == OUT]:
+    if missed := [f"{cell.title} on {SOURCES[cell.data].title}" for cell in run if cell.status == OUT]:
         said.append(f"Not reproduced: {', '.join(missed)}.")
     if alone := sum(cell.found is not None and not cell.paper for cell in every):
-        said.append(f"{alone} rows are ours alone: models or data sets that the paper's table does not have.")
+        said.append(f"Rows that are ours alone, of models or data sets that the paper's table does not have: {alone}.")
     return tuple(said)
 
 

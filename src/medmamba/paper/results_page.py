@@ -1,4 +1,4 @@
-"""The page of results, `docs/reference/results.md`, from the tables and runs in a folder of results."""
+"""The page of results, `docs/reference/results.md`, from the tables, figures and runs in a folder of results."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 from medmamba.paper.figures import FIGURES
-from medmamba.paper.ours import read_run
-from medmamba.paper.results import TABLES
+from medmamba.paper.reproduce import TABLES
+from medmamba.paper.results_figures import figure_lines, runs_of_figure
+from medmamba.paper.results_summary import summary
+from medmamba.paper.rows import ABSENT, CITED, NOT_RUN
+from medmamba.paper.run_file import read_run
 from medmamba.paper.sheet import NOTICE, Part, Sheet, table_lines
 
-PICTURES = "../../benchmarks/results/paper"  # from the page
+PLACE = "../../benchmarks/results/paper"  # of the results, from the page
 _HEAD = """# Results
 
 What of the paper (Yue & Li, arXiv 2403.03849) comes out here, and what does not. This page is made by
-`python benchmarks/paper_results.py` from the run files in `benchmarks/results/paper`; every figure of ours is over runs
-that its last part names, with commit, seed and card. [How to make them again](../how-to/reproduce.md).
+`python benchmarks/paper_results.py` from the run files in `benchmarks/results/paper`; every number of ours in the
+tables is over runs that its last part names, with commit, seed and card.
+[How to make them again](../how-to/reproduce.md).
 
 """
 _NOTHING = """There are no runs yet, so nothing can be said of tables 3 to 7. Tables 1 and 2, the architecture and the
@@ -30,20 +34,28 @@ def page(folder: Path) -> str:
     """The page, in Markdown.
 
     Args:
-        folder: Of results: `table3.json` to `table7.json` as `medmamba reproduce` wrote them, and `runs`.
+        folder: Of results: `table1.json` to `table7.json` and `figure3.json` to `figure7.json` as `medmamba reproduce`
+            wrote them, those that are there, and `runs`.
 
     Raises:
         InputError: A run that a table names cannot be read.
     """
-    sheets = {name: read_sheet(folder / f"{name}.json") for name in TABLES if (folder / f"{name}.json").is_file()}
-    sheets = {name: sheet for name, sheet in sheets.items() if any(part.has_runs for part in sheet.parts)}
-    if not sheets:
+    sheets = [read_sheet(path) for name in TABLES if (path := folder / f"{name}.json").is_file()]
+    if not any(part.has_runs for sheet in sheets for part in sheet.parts):
         return f"{_HEAD}{_NOTHING}{NOTICE}\n"
-    lines = [line for sheet in sheets.values() for line in _table(sheet)]
-    lines += _figures(folder)
-    notes = dict.fromkeys(note for sheet in sheets.values() for note in sheet.notes)
-    lines += ["## How to read it", "", *(f"- {note}" for note in notes), "", *_trace(folder, sheets), NOTICE, ""]
-    return _HEAD + "\n".join(lines)
+    drawn = {
+        name: json.loads(path.read_text(encoding="utf-8"))
+        for name in FIGURES
+        if (path := folder / f"{name}.json").is_file()
+    }
+    lines = list(summary(sheets))
+    lines += [line for sheet in sheets for line in _table(sheet)]
+    lines += [line for name, report in drawn.items() for line in figure_lines(name, report, folder, PLACE)]
+    notes = dict.fromkeys(note for sheet in sheets if _has_runs(sheet) for note in sheet.notes)
+    lines += ["## How to read it", "", *(f"- {note}" for note in notes), ""]
+    named = {run for sheet in sheets for record in sheet.records for run in record.get("runs", ())}
+    named |= {run for name, report in drawn.items() for run in runs_of_figure(name, report) if (folder / run).is_file()}
+    return _HEAD + "\n".join([*lines, *_trace(folder, sorted(named)), NOTICE, ""])
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -63,13 +75,8 @@ def read_sheet(path: Path) -> Sheet:
     return Sheet(entries["name"], entries["title"], tuple(entries["lead"]), parts, *rest)
 
 
-def _figures(folder: Path) -> Iterator[str]:
-    """The pictures that were drawn; what is missing in them and what stands in for what is written on each."""
-    for name in FIGURES:
-        if (folder / f"{name}.json").is_file():
-            title = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))["title"]
-            heading = f"Figure {name.removeprefix('figure')}: {title}"
-            yield from (f"## {heading}", "", f"![{heading}]({PICTURES}/{name}.png)", "")
+def _has_runs(sheet: Sheet) -> bool:
+    return any(part.has_runs for part in sheet.parts)
 
 
 def _table(sheet: Sheet) -> Iterator[str]:
@@ -77,6 +84,7 @@ def _table(sheet: Sheet) -> Iterator[str]:
     yield from (f"## {sheet.title}", "")
     for sentence in sheet.lead:
         yield from (sentence, "")
+    yield from (f"[The whole table]({PLACE}/{sheet.name}.md).", "")
     for part in sheet.parts:
         if part.has_runs:
             yield from (f"### {part.title}", "")
@@ -89,20 +97,12 @@ def _table(sheet: Sheet) -> Iterator[str]:
 
 
 def _split(part: Part) -> tuple[list[tuple[str, ...]], list[str]]:
-    """The lines of models with runs, and the other models with the reason: a model's lines follow its name."""
-    groups: list[list[tuple[str, ...]]] = []
-    for row in part.rows:
-        if row[0]:
-            groups.append([])
-        groups[-1].append(row)
-    run = [group for group in groups if len(group) > 1 or not group[0][-1] or group[0][1].startswith("ours, ")]
-    if part.title == "The order":
-        return list(part.rows), []
-    rest = [f"{group[0][0]} ({group[0][-1]})" for group in groups if group not in run]
-    return [row for group in run for row in group], rest
+    """The lines that hold runs, and the other models with the reason: each is one line that ends in it."""
+    missing = [row for row in part.rows if row[0] and row[-1] in (NOT_RUN, ABSENT, CITED)]
+    return [row for row in part.rows if row not in missing], [f"{row[0]} ({row[-1]})" for row in missing]
 
 
-def _trace(folder: Path, sheets: Mapping[str, Sheet]) -> Iterator[str]:
+def _trace(folder: Path, names: Sequence[str]) -> Iterator[str]:
     """A line for each run that a figure is from."""
     yield from (
         "## The runs",
@@ -110,14 +110,8 @@ def _trace(folder: Path, sheets: Mapping[str, Sheet]) -> Iterator[str]:
         "Paths are below `benchmarks/results/paper`; AUC and accuracy are of the test split.",
         "",
     )
-    rows = []
-    for name in sorted(
-        {run for sheet in sheets.values() for record in sheet.records for run in record.get("runs", ())}
-    ):
-        entries = read_run(folder / name)
-        rows.append((f"`{name}`", *_facts(entries)))
     head = ("run", "seed", "commit", "device", "epoch, of", "minutes", "n", "accuracy", "AUC")
-    yield from (*table_lines(head, rows), "")
+    yield from (*table_lines(head, [(f"`{name}`", *_facts(read_run(folder / name))) for name in names]), "")
 
 
 def _facts(entries: Mapping[str, Any]) -> Sequence[str]:

@@ -11,16 +11,17 @@ from medmamba.data.catalogue import CATALOGUE
 from medmamba.paper.networks import Network, network
 from medmamba.paper.ours import Ours, ours
 from medmamba.paper.printed import FIGURES, PERCENT, TITLES, Value, values
+from medmamba.paper.sets import ABSENT
 
 if TYPE_CHECKING:
     from medmamba.paper.cells import Estimate
 
-ABSENT, NOT_RUN, CITED = "data absent", "not run", "cited, not run"
-IN, OUT = "in our interval", "not reproduced"
+NOT_RUN, CITED = "not run", "cited, not run"
+IN, OUT, UNKNOWN = "in our interval", "not reproduced", "no interval"
 
 
 @dataclass(frozen=True)
-class Cell:
+class Comparison:
     """One row of a table: a model on a data set, in print, here, or both.
 
     Attributes:
@@ -51,23 +52,23 @@ class Cell:
         return figure.low - paper.rounding <= paper.value <= figure.high + paper.rounding
 
 
-def cells(
+def comparisons(
     table: str,
     data: str,
     keys: Sequence[str],
     results: Path,
     seeds: Sequence[int],
     at_hand: Collection[str],
-) -> list[Cell]:
+) -> list[Comparison]:
     """The rows of one data set: those of the paper's table, or ours alone where the paper does not have the set."""
     printed: dict[str, dict[str, Value]] = {}
     for value in values(table):
         if value.data == data and value.metric in FIGURES:
             printed.setdefault(value.model, {})[value.metric] = value
-    return [_cell(table, data, key, printed.get(key, {}), results, seeds, at_hand) for key in keys]
+    return [_comparison(table, data, key, printed.get(key, {}), results, seeds, at_hand) for key in keys]
 
 
-def _cell(
+def _comparison(
     table: str,
     data: str,
     key: str,
@@ -75,28 +76,29 @@ def _cell(
     results: Path,
     seeds: Sequence[int],
     at_hand: Collection[str],
-) -> Cell:
+) -> Comparison:
     about = network(key)
     found = ours(results, data, about, seeds)
     title = next(iter(paper.values())).printed_model if paper else printed_title(table, key)
-    cell = Cell(table, data, about, title, paper, found, "")
+    cell = Comparison(table, data, about, title, paper, found, "")
     if found is not None:
         status = _outcome(cell, found)
     elif about.model is None:
         status = CITED
     else:
         status = NOT_RUN if data in at_hand else ABSENT
-    return Cell(table, data, about, title, paper, found, status)
+    return Comparison(table, data, about, title, paper, found, status)
 
 
-def _outcome(cell: Cell, found: Ours) -> str:
+def _outcome(cell: Comparison, found: Ours) -> str:
     """What becomes of a row that was run; only the paper's number of test images is compared with the paper."""
     if not cell.paper:
         return ""
     expected = CATALOGUE[cell.data].paper
     if expected and expected[2] != found.n:
         return f"no comparison: {found.n:,} test images, the paper has {expected[2]:,}"
-    return IN if all(cell.inside(metric) for metric in cell.paper) else OUT
+    inside = [cell.inside(metric) for metric in cell.paper]
+    return OUT if False in inside else UNKNOWN if None in inside else IN
 
 
 def metrics(table: str) -> tuple[str, ...]:
@@ -108,11 +110,6 @@ def printed_title(table: str, key: str) -> str:
     """What a table calls a model; its registry name where it does not have it."""
     titles = (value.printed_model for value in values(table) if value.model == key)
     return next(titles, f"`{key}`")
-
-
-def data_title(data: str) -> str:
-    """As the paper writes it, or as we do."""
-    return CATALOGUE[data].title if data in CATALOGUE else data.upper()
 
 
 def head(table: str) -> tuple[str, ...]:
@@ -128,7 +125,7 @@ def _is_percent(table: str, metric: str) -> bool:
     return table in PERCENT and metric != "auc"
 
 
-def lines(cell: Cell) -> list[tuple[str, ...]]:
+def lines(cell: Comparison) -> list[tuple[str, ...]]:
     """A row of text for the paper, and two more where there are runs: ours, and ours less the paper's."""
     names = metrics(cell.table)
     found = []
@@ -152,40 +149,38 @@ def lines(cell: Cell) -> list[tuple[str, ...]]:
     return [(cell.title if place == 0 else "", *line) for place, line in enumerate(found)]
 
 
-def verdict(cell: Cell) -> str:
+def verdict(cell: Comparison) -> str:
     """Whether the printed values lie in our intervals, in words."""
-    if cell.status not in (IN, OUT):
+    if cell.status not in (OUT, UNKNOWN):
         return cell.status
-    outside = [TITLES[metric] for metric in cell.paper if cell.inside(metric) is False]
-    unknown = [TITLES[metric] for metric in cell.paper if cell.inside(metric) is None]
-    if unknown:
-        return f"no interval of {', '.join(unknown)}"
-    return f"{OUT}: {', '.join(outside)}" if outside else cell.status
+    meant = False if cell.status == OUT else None
+    return f"{cell.status}: {', '.join(TITLES[metric] for metric in cell.paper if cell.inside(metric) is meant)}"
 
 
 def _seeds(seeds: Sequence[int]) -> str:
     return f"{'seeds' if len(seeds) > 1 else 'seed'} {' '.join(map(str, seeds))}"
 
 
-def _number(table: str, metric: str, value: float, sign: str = "") -> str:
+def words_of(table: str, metric: str, value: float, sign: str = "") -> str:
+    """A figure as its table has it: in percent with one digit, or as a fraction with three."""
     return f"{100 * value:{sign}.1f}" if _is_percent(table, metric) else f"{value:{sign}.3f}"
 
 
 def _words(table: str, metric: str, figure: Estimate) -> str:
-    text = _number(table, metric, figure.mean)
+    text = words_of(table, metric, figure.mean)
     if figure.sd is not None:
-        text += f" ± {_number(table, metric, figure.sd)}"
+        text += f" ± {words_of(table, metric, figure.sd)}"
     if figure.low is not None and figure.high is not None:
-        text += f" ({_number(table, metric, figure.low)} to {_number(table, metric, figure.high)})"
+        text += f" ({words_of(table, metric, figure.low)} to {words_of(table, metric, figure.high)})"
     return text
 
 
-def _difference(cell: Cell, metric: str) -> str:
+def _difference(cell: Comparison, metric: str) -> str:
     assert cell.found is not None
-    return _number(cell.table, metric, cell.found.figures[metric].mean - cell.paper[metric].value, "+")
+    return words_of(cell.table, metric, cell.found.figures[metric].mean - cell.paper[metric].value, "+")
 
 
-def records(cell: Cell) -> list[dict[str, Any]]:
+def records(cell: Comparison) -> list[dict[str, Any]]:
     """The same for a machine: an object a figure, fractions whatever the paper prints."""
     shared = {
         "table": cell.table,

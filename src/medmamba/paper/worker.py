@@ -10,13 +10,14 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmamba.errors import FailedError, InputError
-from medmamba.paper.plans import Run, locate
+from medmamba.paper.plans import Run
+from medmamba.paper.run_file import RESIZE, SCHEMA, figures_of_test, rounded, write_run
+from medmamba.paper.sets import locate
 
 if TYPE_CHECKING:
     from medmamba.bundle import Bundle
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STOPPED = 3
-SCHEMA = 1
-DIGITS = 5  # of the scores that are kept; the figures of a run are those of the kept ones
-RATES = ("precision", "sensitivity", "specificity", "f1")
 SAVE_SECONDS = 20
 
 
@@ -115,8 +113,6 @@ def make(job: Job) -> Path | None:
 
 def _test(job: Job, data: Dataset, folder: Path, history: list[Epoch]) -> Path:
     """Score the test split with the epoch that was chosen, and write what was found."""
-    import numpy as np
-
     from medmamba.predictor import load
     from medmamba.predictor.opening import open_split
     from medmamba.training.folder import LOG
@@ -125,7 +121,7 @@ def _test(job: Job, data: Dataset, folder: Path, history: list[Epoch]) -> Path:
     classifier = load(folder, device=job.device)
     bundle = classifier.bundle
     images = open_split(data, "test", [bundle]).images
-    scores = classifier.scores(images).round(DIGITS).astype(np.float32)
+    scores = rounded(classifier.scores(images))
     device = {"device": bundle.provenance["device"], "scan_backend": bundle.provenance["backend"]}
     best = best_of(history)
     assert best is not None
@@ -136,7 +132,7 @@ def _test(job: Job, data: Dataset, folder: Path, history: list[Epoch]) -> Path:
         for line in (folder / LOG).read_text(encoding="utf-8").splitlines()
         if " WARNING " in line
     ]
-    return _write(Path(job.out) / "runs" / f"{job.run.name}.json", entries, scores, images)
+    return write_run(job.run.file(Path(job.out)), entries, scores, images)
 
 
 def _settings(job: Job, data: Dataset, images: ImageSet, bundle: Bundle) -> dict[str, Any]:
@@ -156,7 +152,7 @@ def _settings(job: Job, data: Dataset, images: ImageSet, bundle: Bundle) -> dict
         "classes": list(bundle.classes),
         "positive": bundle.positive,
         "image_size": [run.image_size, run.image_size],
-        "resize": "bilinear (Pillow, antialiased where it makes smaller)",
+        "resize": RESIZE,
         "model": run.model,
         "model_args": dict(run.model_args),
         "recipe": run.recipe,
@@ -182,39 +178,14 @@ def _outcome(bundle: Bundle, scores: Any, images: ImageSet) -> dict[str, Any]:
         threshold=bundle.threshold,
         groups=images.groups,
     )
-    found = {"accuracy": report["accuracy"], "auc": report["auc"], **{rate: report["macro"][rate] for rate in RATES}}
     validation = origin["validation"]
     right = sum(row["tp"] for row in validation["per_class"])
     return {
         "train_images": sum(origin["data"]["counts"]["train"].values()),
         "train_seconds": origin["seconds"],
         "validation": {"n": validation["n"], "auc": validation["auc"], "accuracy": right / validation["n"]},
-        "test": {
-            "n": report["n"],
-            **{name: {key: figure[key] for key in ("value", "low", "high")} for name, figure in found.items()},
-        },
-        "interval": report["interval"]["method"],
+        **figures_of_test(report),
     }
-
-
-def _write(path: Path, entries: Mapping[str, Any], scores: Any, images: ImageSet) -> Path:
-    """The scores first: where the JSON stands, they stand too."""
-    import io
-
-    import numpy as np
-
-    from medmamba.bundle import write_json
-    from medmamba.writing import write_atomically
-
-    arrays = {"scores": scores, "targets": images.targets}
-    if images.groups is not None:
-        arrays["groups"] = np.unique(images.groups, return_inverse=True)[1]
-    packed = io.BytesIO()
-    np.savez_compressed(packed, **arrays)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path.with_suffix(".npz"), packed.getvalue())
-    write_json(path, {**entries, "scores": path.with_suffix(".npz").name})
-    return path
 
 
 def main() -> int:

@@ -13,10 +13,10 @@ from medmamba.drawing import new_figure, png
 from medmamba.explain.embedding import LIMIT, embed
 from medmamba.explain.features import classes_of
 from medmamba.explain.scatter import Panel, draw_legend, draw_panel
-from medmamba.paper.figures.inputs import Inputs, about_bundle, check_out, finish, footer, say, substitutes
-from medmamba.paper.figures.names import of_bundle, of_class
-from medmamba.paper.figures.sets import Source, stand_in
+from medmamba.paper.figures.inputs import Inputs, about_bundle, check_out, finish, footer, of_class, say, substitutes
 from medmamba.paper.figures.trained import UNTRAINED, Place, places
+from medmamba.paper.networks import of_bundle
+from medmamba.paper.sets import Source, stand_in
 from medmamba.predictor import load
 
 OF_THE_PAPER = ("cpn-x-ray", "fetal-planes-db", "bloodmnist", "pathmnist")

@@ -13,10 +13,20 @@ from medmamba.drawing import new_figure, png, readable
 from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.pictures import COLOURS, overlay
 from medmamba.explain.run import EMPTY, predicted
-from medmamba.paper.figures.inputs import SOFT, Inputs, about_bundle, check_out, finish, footer, say, substitutes
-from medmamba.paper.figures.names import of_bundle, of_class
-from medmamba.paper.figures.sets import OWN
-from medmamba.paper.figures.trained import Place, first_like, places
+from medmamba.paper.figures.inputs import (
+    SOFT,
+    Inputs,
+    about_bundle,
+    check_out,
+    finish,
+    footer,
+    of_class,
+    say,
+    substitutes,
+)
+from medmamba.paper.figures.trained import NO_MEDMAMBA, Place, first_like, places
+from medmamba.paper.networks import of_bundle
+from medmamba.paper.sets import OWN
 from medmamba.predictor import load
 from medmamba.predictor.opening import open_split
 
@@ -29,7 +39,6 @@ SHOWN = 3  # classes of a set, an image each
 BESIDE = 3  # blocks in one line
 SIDE, GAP, HEAD = 1.1, 0.06, 0.8  # inches: a picture, between two, above a block
 ROWS = ("original", "heat map", "overlay")
-NO_MEDMAMBA = "no trained MedMamba was given"
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmamba.errors import InputError
-from medmamba.paper.figures.sets import Source, source_of
+from medmamba.paper.sets import Source, source_of
+from medmamba.paper.sheet import NOTICE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from medmamba.bundle import Bundle
 
 SCHEMA = 1
-NOTICE = "Research software, not a medical device."
 SOFT = "#555555"  # of words that are no numbers
 
 
@@ -32,7 +32,7 @@ class Inputs:
         bundles: Folders of trained models by the name of the set that they were trained on (figures 5, 6, 7).
         out: Folder to write to; made if needed.
         device: Where models run: auto, cpu, cuda, cuda:1 or mps.
-        seed: Of every choice of images, of t-SNE, of corruptions and of intervals.
+        seed: Of every choice of images, of t-SNE and of corruptions. Figure 4 has the intervals of the tables.
         limit: Images of a set at most in figures 6 and 7, each class in proportion; None for all.
         progress: Called with (done, in all, what is being done) now and again.
     """
@@ -109,6 +109,12 @@ def about_bundle(bundle: Bundle) -> dict[str, Any]:
 def substitutes(sources: Sequence[Source]) -> list[str]:
     """A sentence for each set that is none of the paper's."""
     return [source.about for source in sources if source.about]
+
+
+def of_class(name: str, most: int = 100) -> str:
+    """A class's name in words, cut to so many letters; that of a MedMNIST set without names is a number."""
+    words = f"class {name}" if name.isdigit() else name.replace("_", " ")
+    return words if len(words) <= most else words[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
 def say(axes: Axes, words: str) -> None:

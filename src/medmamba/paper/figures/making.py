@@ -9,6 +9,8 @@ from typing import Any
 from medmamba.errors import InputError
 from medmamba.paper.figures import FIGURES, Inputs
 from medmamba.paper.plans import of_figure
+from medmamba.paper.runs import WORK, run_missing
+from medmamba.paper.schedule import Summary
 
 MODELS = "models"  # folder of the trained models, among the results
 
@@ -37,16 +39,16 @@ def draw(
 
     Raises:
         InputError: There is no folder of data, or nothing to show.
+        FailedError: A run failed; the figure is drawn without its model.
     """
-    from medmamba.paper.runs import run_missing
-
     if data is None:
         raise InputError(f"{what} shows images; name the folder that holds the data sets with --data")
     wanted = of_figure(what)
-    if run and wanted:
-        run_missing(wanted, data, out, devices, keep=out / MODELS)
+    made = run_missing(wanted, data, out, devices, keep=out / MODELS) if run and wanted else Summary()
     bundles: dict[str, list[Path]] = {}
     for each in wanted:
         if (folder := out / MODELS / each.name).is_dir():
             bundles.setdefault(each.data, []).append(folder)
-    return FIGURES[what](Inputs(data, out, bundles, out, device=devices[0], progress=progress))
+    drawn = FIGURES[what](Inputs(data, out, bundles, out, device=devices[0], progress=progress))
+    made.check(out / WORK)
+    return drawn

@@ -13,9 +13,8 @@ from medmamba.data import Dataset, open_data
 from medmamba.data.catalogue import CATALOGUE
 from medmamba.drawing import new_figure, png, readable
 from medmamba.errors import InputError
-from medmamba.paper.figures.inputs import SOFT, Inputs, check_out, finish, footer, substitutes
-from medmamba.paper.figures.names import of_class
-from medmamba.paper.figures.sets import OWN, SOURCES, Source, check_folder, find, stand_in
+from medmamba.paper.figures.inputs import SOFT, Inputs, check_out, finish, footer, of_class, substitutes
+from medmamba.paper.sets import OWN, SOURCES, Source, check_folder, find, stand_in
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -47,7 +46,7 @@ def draw(inputs: Inputs) -> dict[str, Any]:
     """
     check_out(inputs)
     check_folder(inputs.data)
-    places = {name: find(inputs.data, source) for name, source in SOURCES.items()}
+    places = {name: find(inputs.data, name) for name in SOURCES}
     rows = [_row(SOURCES[name], place, inputs.seed) for name, place in places.items() if place is not None]
     if not rows:
         raise InputError(f"{inputs.data} holds none of {', '.join(SOURCES)}; name the folder that holds the data sets")

@@ -11,9 +11,9 @@ from typing import Any
 from medmamba.data.catalogue import CATALOGUE
 from medmamba.drawing import new_figure, png
 from medmamba.paper.figures.inputs import Inputs, about_bundle, check_out, finish, footer, say, substitutes
-from medmamba.paper.figures.names import PAPER_X, of_bundle
-from medmamba.paper.figures.sets import Source, stand_in
-from medmamba.paper.figures.trained import Place, first_like, places
+from medmamba.paper.figures.trained import NO_MEDMAMBA, Place, first_like, places
+from medmamba.paper.networks import PAPER_X, of_bundle
+from medmamba.paper.sets import Source, stand_in
 from medmamba.predictor import load
 from medmamba.robustness import sweep
 from medmamba.robustness.plots import by_corruption
@@ -21,7 +21,6 @@ from medmamba.robustness.table import PAPER, chosen
 
 OF_THE_PAPER = ("otoscopy2024", "bloodmnist", "fetal-planes-db", "dermamnist")
 SETS = ("bccd", "isic2017", "busi", "retinamnist")
-NO_MEDMAMBA = "no trained MedMamba was given"
 BESIDE = 2  # panels in one line
 WIDTH, HEIGHT = 4.4, 3.4  # of a panel with its words, inches
 

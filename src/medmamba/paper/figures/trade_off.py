@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from string import ascii_lowercase
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +14,12 @@ from medmamba.data.catalogue import MEDMNIST
 from medmamba.drawing import COLOURS, new_figure, png
 from medmamba.errors import InputError
 from medmamba.evaluation.cost import CONVENTION
+from medmamba.paper.cells import LEVEL, RESAMPLES
+from medmamba.paper.costs import CLASSES
 from medmamba.paper.figures.inputs import SOFT, Inputs, check_out, finish, footer, substitutes
 from medmamba.paper.figures.placing import place_labels
-from medmamba.paper.figures.points import CLASSES, LEVEL, RESAMPLES, Point, Runs, mean_point, point, read_runs
-from medmamba.paper.figures.sets import SOURCES
+from medmamba.paper.figures.points import Point, Runs, mean_point, point, read_runs
+from medmamba.paper.sets import SOURCES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,20 +56,19 @@ def draw(inputs: Inputs) -> dict[str, Any]:
         InputError: There are no runs, or a file of one is damaged.
     """
     check_out(inputs)
-    runs, left_out = read_runs(inputs.results / "runs")
+    folder = inputs.results / "runs"
+    runs, left_out = read_runs(folder)
     if not runs:
         reasons = "".join(f"; {reason}" for reason in left_out[:3])
-        raise InputError(f"{inputs.results / 'runs'} holds no run that can be drawn{reasons}; make runs first")
+        raise InputError(f"{folder} holds no run that can be drawn{reasons}; make runs first")
     by_set: dict[str, list[Runs]] = {}
     for each in runs:
         by_set.setdefault(each.data, []).append(each)
     names = [name for name in SOURCES if name in by_set]
-    panels = [
-        _panel(SOURCES[name].title, [name], [point(each, inputs.seed) for each in by_set[name]]) for name in names
-    ]
+    panels = [_panel(SOURCES[name].title, [name], [point(each, folder) for each in by_set[name]]) for name in names]
     ours = [name for name in names if name in MEDMNIST]
     if len(ours) > 1:
-        mean, missing = _mean([by_set[name] for name in ours], inputs.seed)
+        mean, missing = _mean([by_set[name] for name in ours], folder)
         left_out += missing
         titles = ", ".join(SOURCES[name].title for name in ours)
         panels.insert(0, _panel(f"mean over {titles}", ours, mean))
@@ -87,14 +89,14 @@ def _panel(title: str, sets: Sequence[str], points: Sequence[Point]) -> dict[str
     return {"title": title, "sets": list(sets), "points": [each.to_dict() for each in points]}
 
 
-def _mean(by_set: Sequence[Sequence[Runs]], seed: int) -> tuple[list[Point], list[str]]:
+def _mean(by_set: Sequence[Sequence[Runs]], folder: Path) -> tuple[list[Point], list[str]]:
     """The models that ran on every set, and a sentence for each that did not."""
     keys = dict.fromkeys(each.key for some in by_set for each in some)
     found, missing = [], []
     for key in keys:
         rows = [each for some in by_set for each in some if each.key == key]
         if len(rows) == len(by_set):
-            found.append(mean_point(rows, seed))
+            found.append(mean_point(rows, folder))
         else:
             there = ", ".join(SOURCES[each.data].title for each in rows)
             missing.append(f"{rows[0].label} in the mean (it ran on {there} alone)")

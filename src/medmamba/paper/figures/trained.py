@@ -9,9 +9,9 @@ from pathlib import Path
 from medmamba.bundle import Bundle, load_bundle
 from medmamba.errors import InputError
 from medmamba.paper.figures.inputs import Inputs
-from medmamba.paper.figures.sets import SOURCES, Source, check_folder, find
+from medmamba.paper.sets import ABSENT, SOURCES, Source, check_folder, find
 
-ABSENT, UNTRAINED = "data absent", "no trained model was given"
+UNTRAINED, NO_MEDMAMBA = "no trained model was given", "no trained MedMamba was given"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def places(inputs: Inputs, usual: Sequence[str], also: Sequence[str]) -> list[Pl
     for name in dict.fromkeys((*usual, *(name for name in also if name in given))):
         folders = tuple(given.get(name, ()))
         bundles = tuple(load_bundle(folder) for folder in folders)
-        found.append(Place(SOURCES[name], find(inputs.data, SOURCES[name]), folders, bundles))
+        found.append(Place(SOURCES[name], find(inputs.data, name), folders, bundles))
     if all(place.why_empty for place in found):
         reasons = ", ".join(f"{place.source.name}: {place.why_empty}" for place in found)
         raise InputError(f"there is nothing to show ({reasons}); leave --no-run out to train the models that it shows")
