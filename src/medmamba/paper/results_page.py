@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medmamba.paper.figures import FIGURES
@@ -16,6 +16,7 @@ from medmamba.paper.run_file import read_run
 from medmamba.paper.sheet import NOTICE, Part, Sheet, table_lines
 
 PLACE = "../../benchmarks/results/paper"  # of the results, from the page
+OWN_RUNS = "figures"  # folder of figures beside their own runs: one of a table may have the same name
 _HEAD = """# Results
 
 What of the paper (Yue & Li, arXiv 2403.03849) comes out here, and what does not. This page is made by
@@ -35,7 +36,8 @@ def page(folder: Path) -> str:
 
     Args:
         folder: Of results: `table1.json` to `table7.json` and `figure3.json` to `figure7.json` as `medmamba reproduce`
-            wrote them, those that are there, and `runs`.
+            wrote them, those that are there, and `runs`. Figures whose models are trainings of their own lie with their
+            `runs` in the folder `figures` in it.
 
     Raises:
         InputError: A run that a table names cannot be read.
@@ -44,17 +46,21 @@ def page(folder: Path) -> str:
     if not any(part.has_runs for sheet in sheets for part in sheet.parts):
         return f"{_HEAD}{_NOTHING}{NOTICE}\n"
     drawn = {
-        name: json.loads(path.read_text(encoding="utf-8"))
+        name: (place, json.loads(path.read_text(encoding="utf-8")))
         for name in FIGURES
-        if (path := folder / f"{name}.json").is_file()
+        for place in ("", OWN_RUNS)
+        if (path := folder / place / f"{name}.json").is_file()
     }
     lines = list(summary(sheets))
     lines += [line for sheet in sheets for line in _table(sheet)]
-    lines += [line for name, report in drawn.items() for line in figure_lines(name, report, folder, PLACE)]
+    for name, (place, report) in drawn.items():
+        lines += figure_lines(name, report, folder / place, f"{PLACE}/{place}".rstrip("/"))
     notes = dict.fromkeys(note for sheet in sheets if _has_runs(sheet) for note in sheet.notes)
     lines += ["## How to read it", "", *(f"- {note}" for note in notes), ""]
     named = {run for sheet in sheets for record in sheet.records for run in record.get("runs", ())}
-    named |= {run for name, report in drawn.items() for run in runs_of_figure(name, report) if (folder / run).is_file()}
+    for name, (place, report) in drawn.items():
+        shown = (str(PurePosixPath(place) / run) for run in runs_of_figure(name, report))
+        named |= {run for run in shown if (folder / run).is_file()}
     return _HEAD + "\n".join([*lines, *_trace(folder, sorted(named)), NOTICE, ""])
 
 
