@@ -1,10 +1,11 @@
 """Whether heat maps mean something, and which layer they are best made from, on phantoms, whose lesions are known.
 
-    python benchmarks/heat_maps.py [RUN ...] [--model medmamba_nano] [--image-size 64 64] [--device cpu]
+    python benchmarks/heat_maps.py [RUN ...] [--model medmamba_nano] [--image-size 128 128] [--seeds 0 1] [--device cpu]
 
-Takes models that were trained on `phantoms`, or trains one. For each it runs `check_heat_maps` with the method and
-layers by default, and pointing and removal for each stage, and writes both to `benchmarks/results/heat-maps.json`, by
-model and image size. The phantoms that are looked at have another seed than those of the training.
+Takes models that were trained on `phantoms`, or trains one of each seed. For each it runs `check_heat_maps` with the
+method and layers by default, and pointing alone for each stage and for means of them, and writes both to
+`benchmarks/results/heat-maps.json`, by model, image size and seed. The phantoms that are looked at have another seed
+than those of the training.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import json
 import platform
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -26,28 +29,29 @@ RESULTS = Path(__file__).parent / "results" / "heat-maps.json"
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "explain.md"
 BEGIN, END = "<!-- results: benchmarks/results/heat-maps.json -->", "<!-- end of results -->"
 METHODS = ("gradcam", "layercam")
-STAGES = (("stages.0",), ("stages.1",), ("stages.2",), ("stages.3",), ("stages.1", "stages.2", "stages.3"))
+PARTS = ("deletion", "insertion")
+STAGES = tuple(tuple(f"stages.{i}" for i in stages) for stages in ((0,), (1,), (2,), (3,), (0, 1, 2), (1, 2, 3)))
 SEED = 1  # of the phantoms that are looked at: those of the training have 0
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="*", type=Path, help="folders of models trained on phantoms")
     parser.add_argument("--model", default="medmamba_nano", help="to be trained where no run is given")
-    parser.add_argument("--image-size", type=int, nargs=2, default=[64, 64])
+    parser.add_argument("--image-size", type=int, nargs=2, default=[128, 128])
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="of the trainings")
     parser.add_argument("--recipe", default="quick")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--n", type=int, default=100, help="images of the check by default")
-    parser.add_argument("--n-stages", type=int, default=50, help="images of each row of the table of stages")
+    parser.add_argument("--n", type=int, default=100, help="images")
     parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        runs = arguments.runs or [train(arguments, Path(folder) / "run")]
+        runs = arguments.runs or (train(arguments, Path(folder) / f"seed{seed}", seed) for seed in arguments.seeds)
         for run in runs:
             write(measure(run, arguments))
 
 
-def train(arguments: argparse.Namespace, out: Path) -> Path:
+def train(arguments: argparse.Namespace, out: Path, seed: int) -> Path:
     return medmamba.fit(
         "phantoms",
         out=out,
@@ -56,6 +60,7 @@ def train(arguments: argparse.Namespace, out: Path) -> Path:
         image_size=tuple(arguments.image_size),
         channels=1,
         device=arguments.device,
+        seed=seed,
     )
 
 
@@ -64,16 +69,13 @@ def measure(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     data = open_data("phantoms", seed=SEED)
     by_default = check_heat_maps(classifier, data, n=arguments.n)
     print(json.dumps(by_default, indent=1), flush=True)
-    stages = []
-    for layers in STAGES:
-        for method in METHODS:
-            stages.append(stage(classifier, data, method, layers, arguments.n_stages))
-            print(stages[-1], flush=True)
+    stages = [pointing(classifier, data, method, layers, arguments.n) for layers in STAGES for method in METHODS]
     provenance = classifier.bundle.provenance
     return {
         "model": classifier.bundle.model,
         "image_size": by_default["image_size"],
-        "trained": {name: provenance.get(name) for name in ("recipe", "epochs", "seed", "device", "validation")},
+        "seed": provenance.get("seed"),
+        "trained": {name: provenance.get(name) for name in ("recipe", "epochs", "device", "validation")},
         "commit": arguments.commit or commit(),
         "device": f"{classifier.device}: {platform.processor() or platform.machine()}",
         "phantoms_seed": SEED,
@@ -82,56 +84,57 @@ def measure(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def stage(classifier: Classifier, data: Dataset, method: str, layers: tuple[str, ...], n: int) -> dict[str, Any]:
-    """A row: pointing and removal, without randomisation."""
-    found = check_heat_maps(classifier, data, n=n, method=method, layers=layers, parts=("removal", "pointing"))
-    removal, pointing = found["removal"], found["pointing"]
-    gains = {name: removal[name]["gain"] if name in removal else None for name in ("deletion", "insertion")}
-    return {
-        "method": method,
-        "layers": list(layers),
-        "cells": found["cells"],
-        "n": found["n"],
-        "empty_maps": found["empty_maps"],
-        "pointing": pointing.get("share"),
-        "pointing_n": pointing["n"],
-        **gains,
-    }
+def pointing(classifier: Classifier, data: Dataset, method: str, layers: Sequence[str], n: int) -> dict[str, Any]:
+    """A row of other layers."""
+    found = check_heat_maps(classifier, data, n=n, method=method, layers=layers, parts=("pointing",))
+    row = {"method": method, "layers": list(layers), "cells": found["cells"], "n": found["n"]}
+    row |= {"empty_maps": found["empty_maps"], "pointing": found["pointing"].get("share")}
+    print(row, flush=True)
+    return row
 
 
 def write(result: dict[str, Any]) -> None:
-    """Put a result in the place of the earlier one of its model and image size."""
+    """Put a result in the place of the earlier one of its model, image size and seed."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
-    key = (result["model"], result["image_size"])
-    results = [each for each in results if (each["model"], each["image_size"]) != key] + [result]
-    results.sort(key=lambda each: (each["model"], each["image_size"]))
+    results = [each for each in results if key(each) != key(result)] + [result]
+    results.sort(key=key)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
     page = PAGE.read_text()
     start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
     PAGE.write_text(page[:start] + "\n" + table(results) + page[end:])
 
 
+def key(result: dict[str, Any]) -> tuple[str, list[int], int]:
+    return result["model"], result["image_size"], result["seed"]
+
+
 def table(results: list[dict[str, Any]]) -> str:
-    """The table of `docs/how-to/explain.md`, Markdown."""
+    """The table of `docs/how-to/explain.md`, Markdown: means over trainings, and the lowest and highest of them."""
     rows = [
-        "| model, pixels | method, layers | hottest point in the lesion | deletion | insertion |",
+        "| model, pixels, trainings | method, layers | hottest point in the lesion | deletion | insertion |",
         "| --- | --- | --- | --- | --- |",
     ]
-    for result in results:
-        name = f"{result['model']}, {result['image_size'][0]}"
-        chosen = result["by_default"]
-        removal, pointing = chosen["removal"], chosen["pointing"]
-        gains = {part: removal[part]["gain"] for part in ("deletion", "insertion")}
-        first = {**chosen, **gains, "pointing": pointing["share"]}
-        for row, mark in ((first, f" (by default, n = {chosen['n']})"), *((each, "") for each in result["stages"])):
-            layers = ", ".join(f"`{layer}`" for layer in row["layers"])
-            figures = " | ".join(_words(row[part]) for part in ("pointing", "deletion", "insertion"))
-            rows.append(f"| {name} | {row['method']}, {layers}{mark} | {figures} |")
+    for (model, (side, _)), trainings in groupby(results, key=lambda each: key(each)[:2]):
+        group = list(trainings)
+        name = f"{model}, {side}, {len(group)}"
+        chosen = [each["by_default"] for each in group]
+        words = f"{_layers(chosen[0])} (by default)"
+        figures = [_words([each["pointing"]["share"]["value"] for each in chosen])]
+        figures += [_words([each["removal"][part]["gain"]["value"] for each in chosen]) for part in PARTS]
+        rows.append(f"| {name} | {words} | {' | '.join(figures)} |")
+        for places in zip(*(each["stages"] for each in group), strict=True):
+            share = _words([each["pointing"]["value"] for each in places])
+            rows.append(f"| {name} | {_layers(places[0])} | {share} | | |")
     return "\n".join(rows) + "\n"
 
 
-def _words(figure: dict[str, float] | None) -> str:
-    return "-" if figure is None else "{value:.2f} ({low:.2f} to {high:.2f})".format(**figure)
+def _layers(row: dict[str, Any]) -> str:
+    return f"{row['method']}, {', '.join(f'`{layer}`' for layer in row['layers'])}"
+
+
+def _words(values: list[float]) -> str:
+    mean = f"{sum(values) / len(values):.2f}"
+    return mean if len(values) == 1 else f"{mean} ({min(values):.2f} to {max(values):.2f})"
 
 
 def commit() -> str:

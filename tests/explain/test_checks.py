@@ -126,9 +126,13 @@ def test_the_command_writes_the_check_and_fails_where_maps_mean_little(tmp_path,
 
 @pytest.mark.slow
 def test_a_trained_nano_passes_all_three(tmp_path):
-    """A few minutes on one core. The phantoms that are looked at have another seed."""
+    """Ten minutes on one core. The phantoms that are looked at have another seed.
+
+    At 64 pixels the network learns too little in so short a training for its maps to be relied upon: see the table of
+    `docs/how-to/explain.md`.
+    """
     run = medmamba.fit(
-        "phantoms", out=tmp_path / "run", model="medmamba_nano", recipe="quick", image_size=(64, 64), channels=1
+        "phantoms", out=tmp_path / "run", model="medmamba_nano", recipe="quick", image_size=(128, 128), channels=1
     )
     result = check_heat_maps(medmamba.load(run, device="cpu"), open_data("phantoms", seed=1), n=100)
     assert result["randomisation"]["passed"], result["randomisation"]["verdict"]

@@ -65,7 +65,7 @@ def heat_maps(
             size. Made if needed; files of these names are replaced, each whole.
         targets: Classes to be explained, by name; by default of each image the one that is predicted, and of a
             multi-label model the most probable label.
-        method: Name in `medmamba.explain.methods.METHODS`; by default Grad-CAM, or Layer-CAM for small pictures.
+        method: Name in `medmamba.explain.methods.METHODS`; by default Layer-CAM for our networks, Grad-CAM for others.
         layers: Modules by name, whose maps are averaged; see `medmamba.explain.layers` for those by default.
         colours: `safe` for colour-blind readers, or `paper`, a rainbow.
         frame: Of files with several, in place of what the model was trained with: `first`, `middle`, or a number.

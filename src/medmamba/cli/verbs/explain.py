@@ -31,7 +31,7 @@ class Explain:
     """Class to be explained, by name; by default of each image the one that is predicted. May be given again."""
     method: str | None = None
     """gradcam, layercam, gradcam++, xgradcam, hirescam, elementwise, eigengradcam, eigencam, kpcacam, fem, or scorecam
-    (slow); by default gradcam, but layercam for our networks on pictures below 112 pixels."""
+    (slow); by default layercam for our networks, gradcam for others."""
     layer: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="NAME")] = ()
     """Layer whose map is taken, by module name; given again, the mean of their maps. By default chosen for the network:
     see docs/how-to/explain.md."""

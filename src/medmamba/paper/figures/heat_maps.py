@@ -59,7 +59,7 @@ class _Block:
 
 
 def draw(inputs: Inputs) -> dict[str, Any]:
-    """Draw Grad-CAM maps, by the network's own default layers, of test images for the class that is predicted.
+    """Draw heat maps, by the network's own default method and layers, of test images for the class that is predicted.
 
     Returns:
         What `figure5.json` holds: `panels`, one a set, each with its model and images (name, class, predicted class and
