@@ -30,7 +30,7 @@ PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "explain.md"
 BEGIN, END = "<!-- results: benchmarks/results/heat-maps.json -->", "<!-- end of results -->"
 METHODS = ("gradcam", "layercam")
 PARTS = ("deletion", "insertion")
-STAGES = tuple(tuple(f"stages.{i}" for i in stages) for stages in ((0,), (1,), (2,), (3,), (0, 1, 2), (1, 2, 3)))
+STAGES = tuple(tuple(f"stages.{i}" for i in stages) for stages in ((0,), (1,), (2,), (3,), (0, 1, 2, 3)))
 SEED = 1  # of the phantoms that are looked at: those of the training have 0
 
 

@@ -229,7 +229,7 @@ def test_the_default_layer_of_ours_depends_on_the_size_alone():
     model = create_model("medmamba_nano", 2, in_chans=1, **SMALL).eval()
     for size, expected in [
         ((64, 64), ("layercam", ("stages.0",))),
-        ((128, 128), ("layercam", ("stages.0", "stages.1", "stages.2"))),
+        ((128, 128), ("layercam", ("stages.0", "stages.1", "stages.2", "stages.3"))),
     ]:
         assert default_layers(model, find_layers(model, 1, size), size) == expected
 

@@ -12,11 +12,11 @@ from medmamba.errors import InputError, suggest
 from medmamba.network import MedMamba
 
 # Ours, by what pointed into the lesions of phantoms with networks of several trainings, which differ much in this
-# (benchmarks/results/heat-maps.json). Layer-CAM weighs every place by itself, so that it can take the first stages, whose
-# maps are fine; Grad-CAM's weights, means over the map, say too little there. Where the network sees small pictures the
-# later stages have too few cells.
+# (benchmarks/results/heat-maps.json). A mean over the stages is steadier than any of them. Layer-CAM weighs every place
+# by itself, so that it can take the first stages, whose maps are fine; Grad-CAM's weights, means over the map, say too
+# little there. Where the network sees small pictures the later stages have too few cells.
 SMALL = 112  # pixels, the shorter side
-OURS = ("layercam", ("stages.0", "stages.1", "stages.2"))
+OURS = ("layercam", ("stages.0", "stages.1", "stages.2", "stages.3"))
 OURS_SMALL = ("layercam", ("stages.0",))
 CELLS = 7  # a side, of the map that is chosen in other networks: that of the last stage of most at 224 pixels
 _FORM = 0.25  # log of the ratio between a map's form and the picture's, from which it is none of it
