@@ -7,6 +7,12 @@ import pytest
 import torch
 
 
+def pytest_configure() -> None:
+    """Processes that test side by side share the processor's cores."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // workers))
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Whatever expression chose a test of the card, it is skipped with a reason where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():

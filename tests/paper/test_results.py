@@ -15,6 +15,7 @@ from medmamba.paper import results
 from medmamba.paper.reproduce import WHAT, plan_of, reproduce
 from medmamba.paper.results_figures import figure_lines, runs_of_figure
 from medmamba.paper.results_page import page, read_sheet
+from medmamba.paper.results_summary import summary
 from medmamba.paper.schedule import Summary
 from medmamba.paper.sheet import html, markdown
 
@@ -143,6 +144,20 @@ def test_the_order_of_the_ablations_is_tested_with_intervals(out):
     order = next(part for part in sheet.parts if part.title == "The order")
     assert "as in the paper" in order.words[1]
     assert sheet.parts[0].title == "BreastMNIST"
+
+
+def test_what_augmentation_alone_does_is_tested_with_intervals(out):
+    assert records(results.sheet(plan_of("table6", None, out)), kind="factor") == []
+    for seed in SEEDS:
+        write_run(out, "breastmnist", "medmamba_tiny", seed, n=156, skill=1.0)
+        write_run(out, "breastmnist", "medmamba_tiny+autoaugment", seed, n=156, skill=3.0)
+    sheet = results.sheet(plan_of("table6", None, out))
+    (factor,) = records(sheet, kind="factor")
+    assert (factor["data"], factor["second"]) == ("breastmnist", "medmamba_tiny+autoaugment")
+    assert factor["accuracy"]["low"] > 0
+    words = "\n".join(summary([sheet]))
+    assert f"BreastMNIST {100 * factor['accuracy']['mean']:+.1f} (" in words
+    assert "costs T accuracy there" in words
 
 
 def test_percent_and_macro_figures_of_tables_3_to_5(out):

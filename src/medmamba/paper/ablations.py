@@ -1,4 +1,4 @@
-"""Table 7's order of the four ablations, tested on the runs that are there."""
+"""What one change does, on the runs that are there: table 7's order of the four ablations, and X against T."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ SCAN, SUM, SPLIT, WHOLE = ABLATIONS
 SHORT = {SCAN: "SSM", SUM: "SSM, Conv", SPLIT: "SSM, Conv, SP", WHOLE: "SSM, Conv, SP, SF"}
 # the paper's accuracies rise along these on four of its five sets, and from the first to the second on all
 STEPS = ((SCAN, SPLIT), (SPLIT, WHOLE), (WHOLE, SUM), (SCAN, SUM))
+AUGMENTATION = (("medmamba_tiny", "medmamba_tiny+autoaugment"),)  # T, and X of the paper
 CONFIRMED, CONTRADICTED, UNDECIDED = "as in the paper", "the other way round", "not decided"
 
 
@@ -49,13 +50,14 @@ class Step:
         return {"data": self.data, "first": self.first, "second": self.second, "seeds": self.seeds, **numbers}
 
 
-def steps(results: Path, data: str, seeds: Sequence[int]) -> list[Step]:
-    """The steps of the order that can be tested: both models have a run with the same seed."""
+def steps(results: Path, data: str, seeds: Sequence[int], pairs: Sequence[tuple[str, str]] = STEPS) -> list[Step]:
+    """The steps that can be tested: both models of the pair have a run with the same seed."""
     from medmamba.paper.cells import paired
 
-    runs = {key: {run.entries["seed"]: run for run in find_runs(results, data, network(key), seeds)} for key in SHORT}
+    keys = dict.fromkeys(key for pair in pairs for key in pair)
+    runs = {key: {run.entries["seed"]: run for run in find_runs(results, data, network(key), seeds)} for key in keys}
     found = []
-    for first, second in STEPS:
+    for first, second in pairs:
         if both := tuple(seed for seed in seeds if seed in runs[first] and seed in runs[second]):
             differences = paired([runs[first][seed] for seed in both], [runs[second][seed] for seed in both])
             found.append(Step(data, first, second, both, differences))
@@ -64,14 +66,15 @@ def steps(results: Path, data: str, seeds: Sequence[int]) -> list[Step]:
 
 def row(step: Step, title: str) -> tuple[str, ...]:
     """A step as text."""
-    cells = [f"{_words(step, metric)}: {step.verdict(metric)}" for metric in ("accuracy", "auc")]
+    cells = [f"{difference(step, metric)}: {step.verdict(metric)}" for metric in ("accuracy", "auc")]
     return (title, f"{SHORT[step.second]}, less {SHORT[step.first]}", " ".join(map(str, step.seeds)), *cells)
 
 
 HEAD = ("data set", "better in the paper, less the other", "seeds", "OA, points", TITLES["auc"])
 
 
-def _words(step: Step, metric: str) -> str:
+def difference(step: Step, metric: str) -> str:
+    """Its difference in words, accuracy in points."""
     figure = step.differences[metric]
     factor, digits = (100, 1) if metric == "accuracy" else (1, 3)
     text = f"{factor * figure.mean:+.{digits}f}"

@@ -125,11 +125,12 @@ def sheet(plan: Plan) -> Sheet:
     parts = [_part(plan, data, several) for data, several in found.items()]
     parts.sort(key=lambda part: not part.has_runs)
     every = [cell for several in found.values() for cell in several]
-    steps = [step for data in found for step in ablations.steps(plan.results, data, plan.seeds)] * (
-        plan.table == "table7"
-    )
+    pairs = {"table6": ablations.AUGMENTATION, "table7": ablations.STEPS}.get(plan.table, ())
+    steps = [step for data in found for step in ablations.steps(plan.results, data, plan.seeds, pairs)]
     if plan.table == "table7":
         parts.append(_order(steps))
+    elif steps:
+        parts.append(_augmentation(steps))
     counted = costs(plan.table, plan.keys)
     parts.append(_sizes(counted))
     seen = dict.fromkeys(NOTES[each.network.key] for each in counted if each.network.key in NOTES)
@@ -141,7 +142,7 @@ def sheet(plan: Plan) -> Sheet:
         (*_READING, *about.notes, *seen),
         (
             *(record for cell in every for record in records(cell)),
-            *({"kind": "step", **step.record()} for step in steps),
+            *({"kind": "step" if plan.table == "table7" else "factor", **step.record()} for step in steps),
             *({"kind": "size", **_size_record(each)} for each in counted),
         ),
     )
@@ -197,6 +198,22 @@ def _order(steps: Sequence[ablations.Step]) -> Part:
     said = f"Of {len(steps)} differences in accuracy, by their 95 % intervals: {outcome}."
     rows = [ablations.row(step, SOURCES[step.data].title) for step in steps]
     return Part("The order", ablations.HEAD, rows, (words, said), has_runs=True)
+
+
+def _augmentation(steps: Sequence[ablations.Step]) -> Part:
+    words = (
+        "One factor: MedMamba-X is MedMamba-T with AutoAugment in place of no augmentation, and nothing else is "
+        "changed. X less T, on the same seeds and test images:"
+    )
+    rows = [
+        (
+            SOURCES[step.data].title,
+            " ".join(map(str, step.seeds)),
+            *(ablations.difference(step, metric) for metric in ("accuracy", "auc")),
+        )
+        for step in steps
+    ]
+    return Part("X against T", ("data set", "seeds", *ablations.HEAD[-2:]), rows, (words,), has_runs=True)
 
 
 def _lead(every: Sequence[Comparison]) -> tuple[str, ...]:

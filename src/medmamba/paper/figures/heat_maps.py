@@ -11,6 +11,7 @@ import numpy as np
 
 from medmamba.drawing import new_figure, png, readable
 from medmamba.explain.maps import HeatMapper, merge, network_of
+from medmamba.explain.methods import METHODS
 from medmamba.explain.pictures import COLOURS, overlay
 from medmamba.explain.run import EMPTY, predicted
 from medmamba.paper.figures.inputs import (
@@ -128,7 +129,8 @@ def _entry(block: _Block) -> dict[str, Any]:
 
 def _notes(blocks: list[_Block]) -> list[str]:
     models = dict.fromkeys(of_bundle(block.about) for block in blocks if block.about is not None)
-    notes = [f"Models: {', '.join(models)}; the paper shows MedMamba-S."]
+    methods = dict.fromkeys(METHODS[block.about["method"]].made_by for block in blocks if block.about is not None)
+    notes = [f"Models: {', '.join(models)}, by {' and '.join(methods)}; the paper shows MedMamba-S, by Grad-CAM."]
     notes += substitutes([block.place.source for block in blocks])
     notes.append(
         "Above each picture stands its class, and after the arrow what the model answers and how probable it finds it. "
