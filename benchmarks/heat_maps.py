@@ -45,6 +45,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=100, help="images")
     parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
     arguments = parser.parse_args()
+    arguments.commit = arguments.commit or commit()  # before results are written
     with tempfile.TemporaryDirectory() as folder:
         runs = arguments.runs or (train(arguments, Path(folder) / f"seed{seed}", seed) for seed in arguments.seeds)
         for run in runs:
@@ -76,7 +77,7 @@ def measure(run: Path, arguments: argparse.Namespace) -> dict[str, Any]:
         "image_size": by_default["image_size"],
         "seed": provenance.get("seed"),
         "trained": {name: provenance.get(name) for name in ("recipe", "epochs", "device", "validation")},
-        "commit": arguments.commit or commit(),
+        "commit": arguments.commit,
         "device": f"{classifier.device}: {platform.processor() or platform.machine()}",
         "phantoms_seed": SEED,
         "by_default": by_default,
