@@ -1,4 +1,4 @@
-"""Mixup: an image and its loss become those of two images (Zhang et al. 2018, equation 1).
+"""Mixup: an image and its loss become those of two images (Zhang et al. 2018).
 
 The form used here: each image of a batch (of a part of it, where batches come in parts; of a process's share, where
 there are several) is mixed with the one before it, the first with the last. The order of a batch is drawn anew in every
@@ -40,8 +40,8 @@ def mixed(images: Tensor, shares: Tensor) -> Tensor:
 def mixed_loss(loss: Callable[[Tensor, Tensor], Tensor], logits: Tensor, targets: Tensor, shares: Tensor) -> Tensor:
     """Loss of each mixed image, (b,): for its own target times its share, plus for its partner's times the rest.
 
-    So each part is what label smoothing and the choice for rare classes make of a target that is sure. Where the loss is
-    linear in the target, as cross-entropies of one or of several labels are, weighted or not, it is the loss for the
+    So each part is what label smoothing and the choice for rare classes make of a target that is sure. Where the loss
+    is linear in the target, as cross-entropies of one or of several labels are, weighted or not, it is the loss for the
     mixed target; the focal loss is not linear, and has no meaning for targets between 0 and 1.
 
     Args:
