@@ -21,6 +21,9 @@ from medmamba.paper.runs import is_finished, run_missing
 from medmamba.paper.worker import Job, make
 from medmamba.training.keeper import Keeper
 from medmamba.training.recipe import load_recipe
+from medmamba.training.rules import settle
+
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "paper"
 
 # stands in for a worker, without its imports; what it does, the model's name says
 WORKER = """
@@ -244,6 +247,34 @@ def test_the_pace_is_that_of_as_many_epochs(places: tuple[Path, Path]) -> None:
     assert pace.seconds(Run("busi", "good", "medmnist")) == pytest.approx(30 + 0.4 * 544)
     whole.file(out).write_text("{")  # is made again, and tells nothing meanwhile
     assert Pace(out, out / "work").seconds(whole) == 0
+
+
+def test_a_run_whose_recipe_has_rules_is_known_again_and_has_a_pace(places: tuple[Path, Path]) -> None:
+    data, out = places
+    run, before = Run("breastmnist", "good", "strong", 224), Run("breastmnist", "good", "medmnist", 224)
+    run_missing([before], data, out)
+    entries, path = read_run(before.file(out)), run.file(out)
+    settled = [settle(load_recipe("strong"), images=n, grey=lambda: True)[0].to_dict() for n in (546, 5000)]
+    assert settled[0]["epochs"] > settled[1]["epochs"]
+    for settings, expected in zip(settled, (True, False), strict=True):  # the second is of more images than it had
+        about = {**entries, "recipe": "strong", "recipe_settings": settings, "train_images": 546}
+        path.write_text(json.dumps(about))
+        path.with_suffix(".npz").touch()
+        assert is_finished(run, out) is expected
+    path.write_text(json.dumps({**about, "recipe_settings": settled[0]}))
+    assert Pace(out, out / "work").seconds(run) == pytest.approx(30 + 400 / 546 * 546)
+
+
+def test_runs_recorded_before_a_setting_existed_are_still_finished() -> None:
+    """Those of the repository: none would be made again."""
+    files = sorted(RESULTS.rglob("runs/**/*.json"))
+    assert files
+    for file in files:
+        entries = json.loads(file.read_text())
+        if "search" not in entries:
+            epochs = entries["recipe_settings"]["epochs"]
+            recipe = load_recipe(entries["recipe"], epochs=epochs).to_dict()
+            assert json.loads(json.dumps(recipe)) == entries["recipe_settings"], file
 
 
 def test_impossible_numbers_are_refused(tmp_path: Path) -> None:

@@ -109,6 +109,16 @@ def test_f031_two_processes_with_recorded_steps_train_what_one_does(tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_f031_two_processes_mix_their_own_images_recorded_or_not(tmp_path: Path) -> None:
+    (tmp_path / "mix.yaml").write_text("{lr: 0.01, mixup: 1.0}")
+    options = {"model": "medmamba_nano", "precision": "64", "recipe": str(tmp_path / "mix.yaml"), "devices": 2}
+    runs = [finish(tmp_path / str(name), recorded=name, **options) for name in (False, True)]
+    plain, recorded = map(read_weights, runs)
+    for name in plain:
+        torch.testing.assert_close(recorded[name], plain[name], rtol=0, atol=1e-6, msg=name)
+
+
+@pytest.mark.slow
 def test_f031_two_processes_evaluate_twenty_one_images_as_one_does(tmp_path: Path) -> None:
     """An odd number of images to train on and to validate on: none is lost, none counts twice, one bundle is made."""
     options = {"model": "medmamba_nano", "model_args": {"drop_path_rate": 0.0}, "precision": "64", "augment": "none"}

@@ -7,7 +7,7 @@ from medmamba.training.recipe import learning_rate, load_recipe, parse_recipe, r
 
 
 def test_the_recipes_are_in_the_package_and_load() -> None:
-    assert {"medmnist", "clinical", "medmnist-autoaugment", "quick", "small"} <= set(recipe_names())
+    assert {"medmnist", "clinical", "medmnist-autoaugment", "quick", "small", "strong"} <= set(recipe_names())
     assert all(load_recipe(name).name == name for name in recipe_names())
 
 
@@ -46,6 +46,7 @@ def test_cosine_rises_then_falls_to_nothing() -> None:
         ("lr: fast", "lr 'fast'"),
         ("lr: -1", "lr -1"),
         ("batch_size: 1", "batch_size 1"),
+        ("mixup: -0.1", "mixup -0.1"),
         ("epochs: 2.5", "whole number"),
         ("betas: 3", "expected a list"),
         ("betas: [0.9]", "betas"),

@@ -32,6 +32,13 @@ def check_same(plain: Path, other: Path) -> None:
     assert all(torch.equal(actual[name], expected[name]) for name in expected)
 
 
+def mixing(folder: Path) -> str:
+    """A recipe with much mixup."""
+    file = folder / "mixing.yaml"
+    file.write_text("{lr: 0.01, mixup: 1.0}")
+    return str(file)
+
+
 @pytest.mark.parametrize("choice", ["none", "class-weights"])
 def test_recorded_steps_train_what_others_do(tmp_path, monkeypatch, choice) -> None:
     fake_graphs.install(monkeypatch.setattr)
@@ -39,6 +46,11 @@ def test_recorded_steps_train_what_others_do(tmp_path, monkeypatch, choice) -> N
     monkeypatch.setattr(RecordedStep, "run", lambda self, *batch: (calls.append(len(batch[0])), do(self, *batch))[1])
     check_same(*runs(tmp_path, monkeypatch, imbalance=choice))
     assert calls == [8, 8, 8, 8]  # two whole batches in each of two epochs
+
+
+def test_each_replay_has_its_own_shares_of_mixup(tmp_path, monkeypatch) -> None:
+    fake_graphs.install(monkeypatch.setattr)
+    check_same(*runs(tmp_path, monkeypatch, recipe=mixing(tmp_path)))
 
 
 def test_a_step_that_cannot_be_recorded_is_done_as_it_is(tmp_path, monkeypatch) -> None:
@@ -59,6 +71,15 @@ def test_a_step_that_cannot_be_recorded_is_done_as_it_is(tmp_path, monkeypatch) 
 def test_recorded_steps_on_the_card(tmp_path, monkeypatch, precision, choice) -> None:
     """Bit for bit; without `deterministic` the gradients of convolutions in float32 do not repeat."""
     options = {"device": "cuda", "precision": precision, "deterministic": True, "imbalance": choice}
+    plain, other = runs(tmp_path, monkeypatch, **options)
+    assert "not recorded" not in (other / "log.txt").read_text()
+    check_same(plain, other)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["bf16-mixed", "32"])
+def test_recorded_steps_with_mixup_on_the_card(tmp_path, monkeypatch, precision) -> None:
+    options = {"device": "cuda", "precision": precision, "deterministic": True, "recipe": mixing(tmp_path)}
     plain, other = runs(tmp_path, monkeypatch, **options)
     assert "not recorded" not in (other / "log.txt").read_text()
     check_same(plain, other)

@@ -44,8 +44,31 @@ def autoaugment() -> Augmentation:
     return v2.AutoAugment(v2.AutoAugmentPolicy.IMAGENET)
 
 
+def trivial() -> Augmentation:
+    """Left-right flips, then one operation of any strength: TrivialAugment, wide (Mueller & Hutter 2021).
+
+    It is that of natural images: it turns by up to 135 degrees, solarises, posterises, equalises and changes colours.
+    What comes from outside the image is 0.
+    """
+    from torchvision.transforms import v2
+
+    return v2.Compose([v2.RandomHorizontalFlip(), v2.TrivialAugmentWide(interpolation=v2.InterpolationMode.BILINEAR)])
+
+
+def trivial_grey() -> Augmentation:
+    """TrivialAugment for grey images, with the operations that `batch_augment.trivial_grey` lists: a batch of one."""
+    import torch
+
+    from medmamba.data.batch_augment import BATCH_AUGMENTATIONS
+
+    batches = BATCH_AUGMENTATIONS["trivial-grey"]
+    return lambda image: batches.change(image[None], torch.rand(1, batches.numbers))[0]
+
+
 AUGMENTATIONS: Mapping[str, Callable[[], Augmentation]] = {
     "none": no_change,
     "light": light,
     "autoaugment": autoaugment,
+    "trivial": trivial,
+    "trivial-grey": trivial_grey,
 }

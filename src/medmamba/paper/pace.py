@@ -47,17 +47,20 @@ class Pace:
         """Expected, of what is left of a run; 0 where nothing like it was seen."""
         from medmamba.training.history import read_history
 
-        epochs = _epochs(run.recipe, run.epochs)
-        paces = self._seen.get((run.model, run.recipe, run.image_size, epochs))
         images = SOURCES[run.data].train if run.data in SOURCES else None
-        if not paces or images is None:
+        if images is None:
+            return 0.0
+        epochs = _epochs(run.recipe, run.epochs, images)
+        paces = self._seen.get((run.model, run.recipe, run.image_size, epochs))
+        if not paces:
             return 0.0
         done = len(read_history(self._work / run.name / "history.csv"))
         return STARTUP + (1 - done / epochs) * images * sum(paces) / len(paces)
 
 
 @cache
-def _epochs(recipe: str, epochs: int | None) -> int:
+def _epochs(recipe: str, epochs: int | None, images: int) -> int:
     from medmamba.training.recipe import load_recipe
+    from medmamba.training.rules import settle
 
-    return load_recipe(recipe, epochs=epochs).epochs
+    return settle(load_recipe(recipe, epochs=epochs), images=images, grey=lambda: True)[0].epochs

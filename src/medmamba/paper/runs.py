@@ -23,17 +23,21 @@ WORK = "work"  # folder of unfinished trainings and logs, among the results
 def is_finished(run: Run, out: Path) -> bool:
     """Whether a run with these very settings is among the results, with its scores."""
     from medmamba.training.recipe import load_recipe
+    from medmamba.training.rules import settle
 
     try:
         entries = read_run(run.file(out))
     except InputError:
         return False
-    recipe = json.loads(json.dumps(load_recipe(run.recipe, epochs=run.epochs).to_dict()))
+    recipe, images = load_recipe(run.recipe, epochs=run.epochs), entries.get("train_images", 1)
+    # the recipe's rules for so many images; whether they are grey is not in the file
+    settled = [settle(recipe, images=images, grey=answer)[0] for answer in (lambda: True, lambda: False)]
+    if entries.get("recipe_settings") not in [json.loads(json.dumps(each.to_dict())) for each in settled]:
+        return False
     wanted = {
         "data": run.data,
         "model": run.model,
         "model_args": dict(run.model_args),
-        "recipe_settings": recipe,
         "image_size": [run.image_size, run.image_size],
         "seed": run.seed,
     }

@@ -75,11 +75,11 @@ def make(job: Job) -> Path | None:
         InputError: What was asked for is not possible.
         FailedError: The training broke off.
     """
+    from medmamba.bundle import load_bundle
     from medmamba.data import open_data
     from medmamba.training import TrainConfig, fit
     from medmamba.training.checkpoint import RESUME
     from medmamba.training.history import is_over, read_history
-    from medmamba.training.recipe import load_recipe
 
     run, folder = job.run, Path(job.work) / job.run.name
     data = open_data(locate(Path(job.data), run.data), seed=run.seed)
@@ -99,9 +99,9 @@ def make(job: Job) -> Path | None:
         progress=False,
     )
     fit(data, out=folder, config=config, resume=resume, command=run.command(Path(job.data)))
-    recipe = load_recipe(run.recipe, epochs=run.epochs)
+    recipe = load_bundle(folder).provenance["recipe"]
     history = read_history(folder / "history.csv")
-    if not is_over(history, recipe.epochs, recipe.patience):
+    if not is_over(history, recipe["epochs"], recipe["patience"]):
         return None
     path = _test(job, data, folder, history)
     if job.keep is not None:

@@ -34,7 +34,8 @@ class TrainConfig:
         epochs: Passes over the training images; None for the recipe's.
         batch_size: Images a step, over all processes together; None for the recipe's.
         lr: Peak learning rate; None for the recipe's.
-        augment: Name of an augmentation (`none`, `light`, `autoaugment`); None for the recipe's.
+        augment: Name of an augmentation (`none`, `light`, `autoaugment`, `trivial`, `trivial-grey`); None for the
+            recipe's.
         imbalance: What is done for rare classes: `none`, `class-weights`, `balanced-sampling`, `focal` or
             `logit-adjustment`; None for the recipe's.
         seed: Decides the splits made, the first weights, the order, the augmentation and drop path, 0 or more.

@@ -19,7 +19,8 @@ class Epoch:
         epoch: From 1.
         lr: Learning rate at its end.
         images: Training images seen in it.
-        train_loss: Mean over these, as they were seen (augmented, smoothed labels, what was chosen for rare classes).
+        train_loss: Mean over these, as they were seen (augmented, mixed, smoothed labels, what was chosen for rare
+            classes).
         val_loss: Mean over the validation images.
         val_auc: On the validation images; None where they do not define one.
     """

@@ -17,6 +17,7 @@ from medmamba.training.batchnorm import average_running_statistics
 from medmamba.training.config import TrainingError
 from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.loader import Batch
+from medmamba.training.mixup import draw_shares, mixed, mixed_loss
 from medmamba.training.order import EpochBatches
 from medmamba.training.recipe import Recipe, learning_rate
 from medmamba.training.recorded import RecordedStep, average_gradients
@@ -82,6 +83,7 @@ class Trainee(lightning.LightningModule):
             mine, share = len(range(order.rank, order.sizes[0], order.processes)), order.processes / order.sizes[0]
             self._recorded = RecordedStep(net, self._batch_losses, size=mine, share=share)
         self._replayed = False  # in the step that is being made
+        self._shares: Tensor | None = None  # of mixup, (batches of the epoch, images)
         self._losses: list[Tensor] = []  # of the steps that were not looked at yet
         self._outputs: list[tuple[Tensor, Tensor]] = []
 
@@ -107,6 +109,11 @@ class Trainee(lightning.LightningModule):
         self.order.epoch = self.epoch
         self.loss_sum, self.seen = 0.0, 0
         self._losses = []
+        if self.recipe.mixup:
+            # those of all steps at once: a step then has nothing to send to the GPU, for which it would wait
+            place = {"seed": self.seed, "epoch": self.epoch, "rank": self.global_rank}
+            shares = draw_shares(self.recipe.mixup, len(self.order), max(self.sizes), **place)
+            self._shares = shares.to(self.device)
 
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         # drop path and dropout draw from the global generator: what they get depends on the place in the run alone
@@ -117,19 +124,23 @@ class Trainee(lightning.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         pixels, targets, _ = batch
+        given = (pixels, targets) if self._shares is None else (pixels, targets, self._shares[batch_idx, : len(pixels)])
         losses, self._replayed = None, False
         if self._recorded is not None and self._recorded.takes(pixels):
-            losses = self._recorded.run(pixels, targets)
+            losses = self._recorded.run(*given)
             self._replayed = losses is not None
         if losses is None:
-            losses = self._batch_losses(pixels, targets)
+            losses = self._batch_losses(*given)
         self._note(losses.detach().sum(), batch_idx)
         # DDP takes the mean of the processes' gradients, and Lightning that of the parts'; with this factor it is that
         # of the mean over all images of the batch, also where the processes or parts have unequal shares
         return losses.sum() * (self.trainer.world_size * self.parts / self.sizes[batch_idx // self.parts])
 
-    def _batch_losses(self, pixels: Tensor, targets: Tensor) -> Tensor:
-        return self.training_loss(self._logits(self.net, pixels), targets)
+    def _batch_losses(self, pixels: Tensor, targets: Tensor, shares: Tensor | None = None) -> Tensor:
+        x = self.preprocessing.normalise(pixels)
+        if shares is None:
+            return self.training_loss(_logits(self.net, x), targets)
+        return mixed_loss(self.training_loss, _logits(self.net, mixed(x, shares)), targets, shares)
 
     def optimizer_zero_grad(self, epoch: int, batch_idx: int, optimizer: torch.optim.Optimizer) -> None:
         if not self._replayed:
@@ -179,17 +190,13 @@ class Trainee(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         pixels, _, indices = batch
-        logits = self._logits(self.best_net, pixels)
+        logits = _logits(self.best_net, self.preprocessing.normalise(pixels))
         self._outputs.append((indices, logits))
 
     def on_validation_epoch_end(self) -> None:
         # only now: to fetch the answers of a batch would be to wait for it
         self.answers = [(rows.cpu().numpy(), logits.double().cpu().numpy()) for rows, logits in self._outputs]
         self._outputs = []
-
-    def _logits(self, net: nn.Module, pixels: Tensor) -> Tensor:
-        x = self.preprocessing.normalise(pixels)
-        return net(x.to(next(net.parameters()).dtype))
 
     def gather_logits(self, n: int) -> Tensor:
         """Logits of the whole validation split on every process, (n, classes), float64: each image exactly once."""
@@ -204,6 +211,11 @@ class Trainee(lightning.LightningModule):
         logits = np.empty((n, answers[0][1].shape[1]))
         logits[indices] = np.concatenate([values for _, values in answers])
         return torch.from_numpy(logits)
+
+
+def _logits(net: nn.Module, x: Tensor) -> Tensor:
+    """Of normalised images, in whatever precision the network has."""
+    return net(x.to(next(net.parameters()).dtype))
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
 
+from medmamba.data.colour import are_grey
+from medmamba.data.dataset import ImageSet
+from medmamba.data.preprocessing import Preprocessing
 from medmamba.device import check_device, scan_backend
 from medmamba.training.config import TrainConfig
 from medmamba.training.precision import check_processes, choose_precision
 from medmamba.training.recipe import Recipe, load_recipe
+from medmamba.training.rules import settle
 
 # Memory and speed, and results within rounding but for batch normalisation, which sees each part of a batch by itself:
 # a run that met the end of its memory may go on with others, and its log says so.
@@ -57,20 +61,39 @@ class Plan:
 
     Attributes:
         request: What was asked for.
-        recipe: Resolved.
+        recipe: With the options' settings; its rules are settled by `settled`.
         device: Where each process computes.
         precision: Lightning's name of it.
+        settings_by_rule: What the recipe's rules came to, a sentence for each.
     """
 
     request: Request
     recipe: Recipe
     device: torch.device
     precision: str
+    settings_by_rule: tuple[str, ...] = ()
 
     @property
     def config(self) -> TrainConfig:
         """The options."""
         return self.request.config
+
+    def settled(self, train: ImageSet, preprocessing: Preprocessing) -> Plan:
+        """With a plain value for each rule of the recipe.
+
+        Args:
+            train: The training split, whose number of images and colours decide.
+            preprocessing: Of the run: one that makes images grey leaves no colour to ask for.
+
+        Raises:
+            InputError: An image that was looked at cannot be read.
+        """
+        recipe, sentences = settle(
+            self.recipe,
+            images=len(train),
+            grey=lambda: preprocessing.channels == 1 or are_grey(train, preprocessing.reading),
+        )
+        return replace(self, recipe=recipe, settings_by_rule=sentences)
 
     def identity(self, fingerprint: str) -> dict[str, Any]:
         """What decides the result of a run on data with this fingerprint, and so must be the same for a resume."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -66,8 +66,13 @@ def versions() -> dict[str, str]:
     return {"medmamba": medmamba.__version__, "python": platform.python_version(), **packages}
 
 
-def describe_run(config: TrainConfig, recipe: Recipe, data: Mapping[str, Any], command: str | None) -> dict[str, Any]:
-    """What is asked of a run, on what and with what, as JSON takes it. No path of the machine is added to it."""
+def describe_run(
+    config: TrainConfig, recipe: Recipe, data: Mapping[str, Any], command: str | None, by_rule: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What is asked of a run, on what and with what, as JSON takes it. No path of the machine is added to it.
+
+    `by_rule` has the sentences of `medmamba.training.rules.settle`.
+    """
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "versions": versions(),
@@ -75,12 +80,15 @@ def describe_run(config: TrainConfig, recipe: Recipe, data: Mapping[str, Any], c
         "seed": config.seed,
         "config": asdict(config),
         "recipe": recipe.to_dict(),
+        **({"settings_by_rule": list(by_rule)} if by_rule else {}),
         "data": dict(data),
         **({"imbalance": f"{choice}: {CHOICES[choice]}"} if (choice := recipe.imbalance) != "none" else {}),
     }
 
 
-def log_run(recipe: Recipe, *, backend: str, device: str, precision: str) -> None:
+def log_run(recipe: Recipe, by_rule: Sequence[str], *, backend: str, device: str, precision: str) -> None:
     """Say how a run trains and where."""
     logger.info("scan backend %s on %s, precision %s", backend, device, precision)
     logger.info("recipe: %s", ", ".join(f"{name} {value}" for name, value in recipe.to_dict().items()))
+    for sentence in by_rule:
+        logger.info("recipe: by its rule %s", sentence)

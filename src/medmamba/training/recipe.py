@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from medmamba.errors import InputError, suggest
+from medmamba.training.rules import Rule, parse_rule
 
 OPTIMIZERS = ("adamw",)
 SCHEDULES = ("constant", "steps", "cosine")
@@ -36,6 +38,9 @@ class Recipe:
         label_smoothing: Share of the target that is spread evenly over the classes, in [0, 1).
         ema: Decay of the exponential moving average of the weights that is validated and kept; None for no average.
         drop_path_rate: Highest drop path rate; None for the model's own.
+        mixup: Alpha of mixup (Zhang et al. 2018; `medmamba.training.mixup` says in which form), from 0 for none to 10.
+        rules: Settings that follow from the training images, by name; `medmamba.training.rules.settle` puts plain
+            values there before a run begins.
     """
 
     name: str
@@ -55,6 +60,8 @@ class Recipe:
     label_smoothing: float = 0.0
     ema: float | None = None
     drop_path_rate: float | None = None
+    mixup: float = 0.0
+    rules: Mapping[str, Rule] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         from medmamba.data.augment import AUGMENTATIONS
@@ -74,8 +81,13 @@ class Recipe:
         _check_numbers(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Every setting, as JSON takes it."""
-        return asdict(self)
+        """The settings, as JSON takes them.
+
+        What came after runs had been recorded is left out where it does nothing, so that their records still compare
+        equal.
+        """
+        entries = asdict(self)
+        return {name: value for name, value in entries.items() if name not in ("mixup", "rules") or value}
 
 
 # lowest and highest value of each number, and whether the highest itself is allowed
@@ -90,6 +102,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "label_smoothing": (0, 0.999),
     "ema": (0, 0.999999),
     "drop_path_rate": (0, 0.999),
+    "mixup": (0, 10),
 }
 
 
@@ -135,7 +148,8 @@ def load_recipe(name: str, **overrides: Any) -> Recipe:
             f"there is no recipe {name!r}{suggest(name, names)}; choose from {', '.join(names)} or give a YAML file"
         )
     recipe = parse_recipe(text, name=Path(name).stem if Path(name).is_file() else name)
-    return replace(recipe, **{key: value for key, value in overrides.items() if value is not None})
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return replace(recipe, **given, rules={key: rule for key, rule in recipe.rules.items() if key not in given})
 
 
 def parse_recipe(text: str, *, name: str) -> Recipe:
@@ -153,7 +167,7 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
         raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
     if not isinstance(settings, dict):
         raise InputError(f"the recipe {name} holds no settings; expected lines such as 'lr: 0.001'")
-    known = tuple(entry.name for entry in fields(Recipe) if entry.name != "name")
+    known = tuple(entry.name for entry in fields(Recipe) if entry.name not in ("name", "rules"))
     for key in settings:
         if key not in known:
             raise InputError(f"the recipe {name} has an unknown setting {key!r}{suggest(str(key), known)}")
@@ -162,7 +176,9 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
             if not isinstance(settings[key], list):
                 raise InputError(f"the recipe {name} has {key}: {settings[key]!r}; expected a list such as [0.5, 0.75]")
             settings[key] = tuple(settings[key])
-    return Recipe(name=name, **settings)
+    rules = {key: parse_rule(key, value) for key, value in settings.items() if isinstance(value, dict)}
+    settings |= {key: rule.unsettled for key, rule in rules.items()}
+    return Recipe(name=name, **settings, rules=rules)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

@@ -14,7 +14,7 @@ from medmamba.network import record
 logger = logging.getLogger(__name__)
 
 WARM_UP = 3  # PyTorch's advice before a recording
-Losses = Callable[[Tensor, Tensor], Tensor]
+Losses = Callable[..., Tensor]
 
 
 class RecordedStep:
@@ -34,7 +34,7 @@ class RecordedStep:
 
         Args:
             net: What is trained.
-            losses: (pixels, targets) -> (b,), through `net`.
+            losses: Of a batch, as `run` is given it, through `net`: (b,).
             size: Images of a batch.
             share: Of the loss of each image in what is minimised.
         """
@@ -46,33 +46,36 @@ class RecordedStep:
         """Whether a batch is for `run`."""
         return len(pixels) == self.size and not self.failed
 
-    def run(self, pixels: Tensor, targets: Tensor) -> Tensor | None:
+    def run(self, *batch: Tensor) -> Tensor | None:
         """Do the step of a batch, which leaves its gradients in the parameters.
+
+        Args:
+            batch: Pixels, targets and whatever else is another in each step, in the same shapes each time.
 
         Returns:
             The losses, (b,), until the next call; None if the step cannot be recorded and was not done.
         """
-        if self._replay is None and not self._record(pixels, targets):
+        if self._replay is None and not self._record(batch):
             return None
         assert self._replay is not None
-        self._pixels.copy_(pixels)
-        self._targets.copy_(targets)
+        for place, tensor in zip(self._batch, batch, strict=True):
+            place.copy_(tensor)
         for parameter, gradient in self._gradients:
             parameter.grad = gradient  # a batch of another size may have put its own there
         self._replay()
         return self._output
 
-    def _record(self, pixels: Tensor, targets: Tensor) -> bool:
-        self._pixels, self._targets = pixels.clone(), targets.clone()
+    def _record(self, batch: tuple[Tensor, ...]) -> bool:
+        self._batch, device = [tensor.clone() for tensor in batch], batch[0].device
         before = [buffer.clone() for buffer in self.net.buffers()]
-        numbers = torch.cuda.get_rng_state(pixels.device)
-        stream = torch.cuda.Stream(pixels.device)
-        stream.wait_stream(torch.cuda.current_stream(pixels.device))
+        numbers = torch.cuda.get_rng_state(device)
+        stream = torch.cuda.Stream(device)
+        stream.wait_stream(torch.cuda.current_stream(device))
         try:
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
                     self._compute()
-            torch.cuda.current_stream(pixels.device).wait_stream(stream)
+            torch.cuda.current_stream(device).wait_stream(stream)
             torch.clear_autocast_cache()  # weights that were cast outside of the graph would never change in it
             self._replay = record(self._compute, stream)
         except RuntimeError as reason:
@@ -83,12 +86,12 @@ class RecordedStep:
         # as if nothing had happened: the warm-up has moved running statistics and drawn numbers
         for buffer, value in zip(self.net.buffers(), before, strict=True):
             buffer.copy_(value)
-        torch.cuda.set_rng_state(numbers, pixels.device)
+        torch.cuda.set_rng_state(numbers, device)
         return not self.failed
 
     def _compute(self) -> None:
         self.net.zero_grad(set_to_none=True)
-        output = self.losses(self._pixels, self._targets)
+        output = self.losses(*self._batch)
         with torch.autocast(output.device.type, enabled=False):
             (output.sum() * self.share).backward()
         self._output = output.detach()

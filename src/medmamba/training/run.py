@@ -129,11 +129,13 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
 
 
 def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
-    config, recipe, allow = plan.config, plan.recipe, plan.request.allow
-    check_choice(recipe.imbalance, data.task)
+    config, allow = plan.config, plan.request.allow
+    check_choice(plan.recipe.imbalance, data.task)
     bundle = describe_model(data, config)
     net, device = new_net(bundle, plan)
     splits = {name: data.split(name) for name in ("train", "val")}  # the only ones that training opens
+    plan = plan.settled(splits["train"], bundle.preprocessing)
+    recipe = plan.recipe
     about = describe_data(data, splits, config.seed)
     identity = plan.identity(about["fingerprint"])
     state = load_checkpoint(folder) if resume else None
@@ -155,13 +157,13 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     backend, where = scan_backend(device), describe_device(device)
     log_data(about)
     log_imbalance(recipe.imbalance, data.task, about["counts"]["train"], len(splits["train"]))
-    log_run(recipe, backend=backend, device=where, precision=plan.precision)
+    log_run(recipe, plan.settings_by_rule, backend=backend, device=where, precision=plan.precision)
     if state is not None:
         provenance = state["provenance"]
     else:
         start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
         chosen = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
-        provenance = describe_run(config, recipe, about, command) | chosen
+        provenance = describe_run(config, recipe, about, command, plan.settings_by_rule) | chosen
     made = prepare(net, bundle, plan, splits, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
     keeper = Keeper(

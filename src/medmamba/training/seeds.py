@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 # What a draw is for: two purposes never share a seed, whatever the other numbers.
-ORDER, AUGMENT, STEP, WEIGHTS = range(4)
+ORDER, AUGMENT, STEP, WEIGHTS, MIX = range(5)
 
 
 def seed_for(purpose: int, seed: int, *where: int) -> int:
