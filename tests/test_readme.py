@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from medmamba.data.phantoms import phantom
+from medmamba.metrics.intervals import wilson
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -106,3 +107,14 @@ def test_models_in_the_documents_have_their_parameters():
     for name, depths, widths, six, thousand, paper in info.models()[1:]:
         paper = "ours" if paper == "-" else paper.partition(" (")[0]
         assert f"| `{name}` | {depths} | {widths} | {six} / {thousand} | {paper} |" in page
+
+
+def test_the_intervals_of_few_test_images_are_wilsons():
+    page = (ROOT / "docs" / "how-to" / "small-data.md").read_text()
+    rows = re.findall(r"^\| ([\d,]+) \| (0\.\d\d) and (0\.\d\d) \|$", page, flags=re.MULTILINE)
+    assert len(rows) == 3
+    for images, low, high in rows:
+        n = int(images.replace(",", ""))
+        found = wilson(round(0.85 * n), n)
+        assert found is not None
+        assert [f"{found.low:.2f}", f"{found.high:.2f}"] == [low, high]
