@@ -117,4 +117,4 @@ def test_the_intervals_of_few_test_images_are_wilsons():
         n = int(images.replace(",", ""))
         found = wilson(round(0.85 * n), n)
         assert found is not None
-        assert [f"{found.low:.2f}", f"{found.high:.2f}"] == [low, high]
+        assert [f"{bound:.2f}" for bound in found] == [low, high]
