@@ -404,7 +404,7 @@ def test_networks_of_two_kinds_each_have_their_own_maps(tmp_path: Path) -> None:
     assert "gradcam" in mapper.methods
     maps = mapper.maps(PIXELS, np.zeros(5, dtype=int))
     assert maps.shape == (5, 32, 32)
-    with pytest.raises(InputError, match="there is no layer 'stages[.]0' with a map"):
+    with pytest.raises(InputError, match=r"there is no layer 'stages\.0' with a map"):
         HeatMapper(made.bundle, network_of(made), layers=["stages.0"])
 
 
