@@ -416,7 +416,7 @@ def test_an_exported_ensemble_answers_the_same(tmp_path: Path, format: str, mirr
     from medmamba.export import export
 
     task = Task.MULTILABEL if mirror else Task.MULTICLASS
-    folders = [save(tmp_path / f"{seed}", seed, task) for seed in (0, 1)]
+    folders = [save(tmp_path / f"{seed}", seed, task, model_args={"depths": [1], "widths": [8]}) for seed in (0, 1)]
     made = ensemble(folders, out=tmp_path / "both", mirror=mirror)
     path, found = export(made, format=format, images=2)
     assert found.passed
