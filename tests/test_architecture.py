@@ -11,7 +11,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "medmamba"
 LAYERS = [
     ("__main__",),
     ("cli",),
-    ("demo", "info", "importing", "benchmark", "export", "report", "paper"),
+    ("demo", "info", "importing", "ensembling", "benchmark", "export", "report", "paper"),
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device",),

@@ -76,7 +76,8 @@ def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 2}, "has format 2, this version reads format 1"),
+        ({"format": 3}, "has format 3, this version reads 1 and 2; update medmamba"),
+        ({"format": 2}, "missing or unknown: members, mirror"),
         ({"format": "DROP"}, "has format unknown"),
         ({"classes": "DROP"}, "missing or unknown: classes"),
         ({"colour": "red"}, "missing or unknown: colour"),

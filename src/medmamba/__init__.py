@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from medmamba import ops as ops
     from medmamba.calibration import calibrate as calibrate
     from medmamba.data import open_data as open_data
+    from medmamba.ensembling import ensemble as ensemble
     from medmamba.evaluation import compare as compare
     from medmamba.evaluation import evaluate as evaluate
     from medmamba.explain import check_heat_maps as check_heat_maps
@@ -27,6 +28,7 @@ _HOMES = {
     "check_heat_maps": "medmamba.explain",
     "compare": "medmamba.evaluation",
     "create_model": "medmamba.models",
+    "ensemble": "medmamba.ensembling",
     "evaluate": "medmamba.evaluation",
     "fit": "medmamba.training",
     "heat_maps": "medmamba.explain",

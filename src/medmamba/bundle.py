@@ -1,7 +1,9 @@
 """The folder that `train` writes and every other verb reads: weights, and all that is needed to use them rightly.
 
 `bundle.json` names the model, the classes in order, the preprocessing, the task and where all of it came from;
-`weights.safetensors` holds the tensors; `card.md` says the same in words. Nothing in it is a pickle.
+`weights.safetensors` holds the tensors; `card.md` says the same in words. Nothing in it is a pickle. Several networks
+that answer as one (`medmamba.network.Ensemble`) are one bundle, with all tensors in one file; its format has a number
+of its own, so that a version of this package that knows nothing of ensembles refuses it.
 """
 
 from __future__ import annotations
@@ -9,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +26,27 @@ from medmamba.writing import write_atomically
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 1
+FORMAT, FORMAT_OF_ENSEMBLES = 1, 2
 DESCRIPTION = "bundle.json"
 WEIGHTS = "weights.safetensors"
 CARD = "card.md"
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of an ensemble; its tensors are called `members.0.`, `members.1.`, ... and their own name.
+
+    Attributes:
+        model: Name in timm's registry.
+        model_args: More arguments of `create_model`, as JSON takes them.
+    """
+
+    model: str
+    model_args: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.model, str) or not isinstance(self.model_args, dict):
+            raise InputError(f"a member is {self.model!r} with {self.model_args!r}; expected a name and an object")
 
 
 @dataclass(frozen=True)
@@ -35,8 +54,8 @@ class Bundle:
     """What a set of weights is and how it is used.
 
     Attributes:
-        model: Name in timm's registry.
-        model_args: More arguments of `create_model`, as JSON takes them.
+        model: Name in timm's registry; of an ensemble what it is, in words.
+        model_args: More arguments of `create_model`, as JSON takes them; none for an ensemble.
         task: Decides activation, decision rule and metrics.
         classes: Class names; output i of the model belongs to `classes[i]`.
         positive: Index of the positive class of a binary task.
@@ -44,7 +63,9 @@ class Bundle:
             for each label.
         preprocessing: How pixels reach the model.
         decisions: What is done with its logits, as `calibrate` chose it.
-        provenance: Where the weights came from; every entry may be missing.
+        provenance: Where the weights came from; every entry may be missing. Of an ensemble `members` has that of each.
+        members: The networks whose mean probability is the answer; empty where one network answers by itself.
+        mirror: Whether each member is asked of the picture and of its left-right mirror image.
     """
 
     model: str
@@ -56,6 +77,8 @@ class Bundle:
     threshold: float | tuple[float, ...] = 0.5
     decisions: Decisions = field(default_factory=Decisions)
     provenance: dict[str, Any] = field(default_factory=dict)
+    members: tuple[Member, ...] = ()
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         if not self.classes or len(set(self.classes)) != len(self.classes):
@@ -63,6 +86,10 @@ class Bundle:
         check_class_names(self.classes, "the bundle")
         if not 0 <= self.positive < max(2, len(self.classes)):
             raise InputError(f"positive class {self.positive} is none of the {len(self.classes)} classes")
+        if self.mirror not in (True, False) or (self.mirror and not self.members):
+            raise InputError(f"mirror is {self.mirror!r} with {len(self.members)} members; only an ensemble mirrors")
+        if self.members and self.model_args:
+            raise InputError(f"an ensemble has the model arguments {self.model_args}; only its members have some")
         self._check_thresholds()
 
     def _check_thresholds(self) -> None:
@@ -78,20 +105,28 @@ class Bundle:
 
     def build_model(self) -> nn.Module:
         """A model of this description with fresh weights, drawn from torch's global generator."""
+        if not self.members:
+            return self._network(self.model, self.model_args)
+        from medmamba.network import Ensemble
+
+        networks = [self._network(member.model, member.model_args) for member in self.members]
+        return Ensemble(networks, mirror=self.mirror, independent=self.task is Task.MULTILABEL)
+
+    def _network(self, model: str, model_args: Mapping[str, Any]) -> nn.Module:
         from medmamba import network
 
         size = (self.preprocessing.height, self.preprocessing.width)
-        arguments = {"num_classes": len(self.classes), "in_chans": self.preprocessing.channels, **self.model_args}
-        if self.model not in network.VARIANTS:
+        arguments = {"num_classes": len(self.classes), "in_chans": self.preprocessing.channels, **model_args}
+        if model not in network.VARIANTS:
             from medmamba.models import create_model
 
-            return create_model(self.model, image_size=size, **arguments)
+            return create_model(model, image_size=size, **arguments)
         # ours are built without timm, whose import would delay the start of `predict`
         try:
             network.check_size(size)
-            return network.build(self.model, **arguments)
+            return network.build(model, **arguments)
         except (TypeError, ValueError) as reason:
-            raise InputError(f"{self.model} cannot be built: {reason}") from reason
+            raise InputError(f"{model} cannot be built: {reason}") from reason
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
         """Write description, weights and card into a folder, which is made if needed; each file is replaced whole."""
@@ -117,7 +152,11 @@ class Bundle:
             "preprocessing": self.preprocessing.to_dict(),
             "decisions": self.decisions.to_dict(),
         }
-        return {"format": FORMAT} | entries | changed
+        if not self.members:  # as versions that knew no ensembles wrote it, and read it
+            del entries["members"], entries["mirror"]
+            return {"format": FORMAT} | entries | changed
+        members = [asdict(member) for member in self.members]
+        return {"format": FORMAT_OF_ENSEMBLES} | entries | changed | {"members": members}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Bundle:
@@ -128,9 +167,15 @@ class Bundle:
         """
         entries = dict(entries)
         version = entries.pop("format", "unknown")
-        if version != FORMAT:
-            raise InputError(f"the bundle has format {version}, this version reads format {FORMAT}; update medmamba")
+        if version not in (FORMAT, FORMAT_OF_ENSEMBLES):
+            raise InputError(
+                f"the bundle has format {version}, this version reads {FORMAT} and {FORMAT_OF_ENSEMBLES}; "
+                "update medmamba"
+            )
         entries.setdefault("decisions", {})  # which a bundle of an earlier version has not
+        if version == FORMAT:
+            entries.setdefault("members", [])
+            entries.setdefault("mirror", False)
         known = {entry.name for entry in fields(cls)}
         if wrong := sorted(known.symmetric_difference(entries)):
             raise InputError(
@@ -143,6 +188,7 @@ class Bundle:
         entries["classes"] = tuple(entries["classes"])
         entries["preprocessing"] = Preprocessing.from_dict(entries["preprocessing"])
         entries["decisions"] = Decisions.from_dict(entries["decisions"])
+        entries["members"] = tuple(Member(**each) for each in entries["members"])
         if isinstance(entries["threshold"], list):
             entries["threshold"] = tuple(entries["threshold"])
         return cls(**entries)

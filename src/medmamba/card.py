@@ -21,10 +21,14 @@ _OF_CLASSES = (
 
 
 def facts(bundle: Bundle) -> dict[str, str]:
-    """What a user should know of a bundle, as text by name; what was not recorded reads `unknown`."""
+    """What a user should know of a bundle, as text by name; what was not recorded reads `unknown`.
+
+    What differs between the members of an ensemble stands there once for each, in their order.
+    """
     origin = bundle.provenance
-    data, validation = origin.get("data") or {}, origin.get("validation") or {}
+    data, networks = origin.get("data") or {}, _networks(bundle)
     versions, shape = origin.get("versions") or {}, bundle.preprocessing
+    validations = [each.get("validation") or {} for each in networks]
 
     def counts(split: str) -> str:
         classes = (data.get("counts") or {}).get(split)
@@ -33,6 +37,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
     allowed = "; ".join(data.get("allowed") or ())
     return {
         "model": bundle.model,
+        **_answer(bundle),
         **({"trained in spite of": allowed} if allowed else {}),
         "task": bundle.task.value,
         "classes": ", ".join(bundle.classes),
@@ -45,19 +50,45 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "training images": counts("train"),
         **({"rare classes": str(origin["imbalance"])} if origin.get("imbalance") else {}),
         "validation images": counts("val"),
-        "best epoch": str(origin.get("best_epoch", UNKNOWN)),
-        "validation AUC": _figure(validation.get("auc")),
-        "validation loss": _figure(validation.get("loss")),
-        "validation sensitivity": _sensitivities(validation.get("per_class") or ()),
+        "best epoch": _each(networks, "best_epoch"),
+        "validation AUC": _alike([_figure(each.get("auc")) for each in validations]),
+        "validation loss": _alike([_figure(each.get("loss")) for each in validations]),
+        "validation sensitivity": _alike([_sensitivities(each.get("per_class") or ()) for each in validations], "; "),
         **_decisions(bundle),
-        "recipe": str((origin.get("recipe") or {}).get("name", UNKNOWN)),
-        "start": str(origin.get("start", UNKNOWN)),
-        "seed": str(origin.get("seed", UNKNOWN)),
-        "scan backend": str(origin.get("backend", UNKNOWN)),
-        "device": str(origin.get("device", UNKNOWN)),
+        "recipe": _alike([str((each.get("recipe") or {}).get("name", UNKNOWN)) for each in networks]),
+        "start": _each(networks, "start", "; "),
+        "seed": _each(networks, "seed"),
+        "scan backend": _each(networks, "backend"),
+        "device": _each(networks, "device"),
         "date": str(origin.get("date", UNKNOWN)),
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN,
     }
+
+
+def _networks(bundle: Bundle) -> Sequence[Mapping[str, Any]]:
+    """Where each network of a bundle comes from."""
+    return bundle.provenance.get("members") or [bundle.provenance]
+
+
+def _answer(bundle: Bundle) -> dict[str, str]:
+    """Whose mean is the answer; nothing where one network answers."""
+    if not bundle.members:
+        return {}
+    views = " of the picture and of its left-right mirror image" if bundle.mirror else ""
+    one = "the one network" if len(bundle.members) == 1 else f"{len(bundle.members)} networks"
+    return {
+        "answer": f"the mean of the probabilities that {one} gave{views}",
+        "networks": ", ".join(member.model for member in bundle.members),
+    }
+
+
+def _each(networks: Sequence[Mapping[str, Any]], name: str, separator: str = ", ") -> str:
+    return _alike([str(each.get(name, UNKNOWN)) for each in networks], separator)
+
+
+def _alike(values: Sequence[str], separator: str = ", ") -> str:
+    """A value for each network; one where all are the same."""
+    return values[0] if len(set(values)) == 1 else separator.join(values)
 
 
 def _decisions(bundle: Bundle) -> dict[str, str]:
@@ -111,21 +142,26 @@ Research software, not a medical device.
 | --- | --- | --- | --- |
 {_class_rows(bundle)}
 
-The validation figures chose the epoch and are optimistic; `metrics.json` of an evaluation on the test split is what to
+{_figures(bundle)} chose the epoch and are optimistic; `metrics.json` of an evaluation on the test split is what to
 quote. The model has seen images like those named above and no others: another scanner, hospital, population or
 disease may give other results. It answers one of its classes for any picture, also for one that shows none of them.
 """
 
 
+def _figures(bundle: Bundle) -> str:
+    one_by_one = ", which are those of the networks one by one, in their order,"
+    return f"The validation figures{one_by_one if bundle.members else ''}"
+
+
 def _class_rows(bundle: Bundle) -> str:
     """The table of classes, in the order of the model's outputs."""
-    origin = bundle.provenance
-    counts = (origin.get("data") or {}).get("counts") or {}
-    per_class = {row["name"]: row for row in (origin.get("validation") or {}).get("per_class") or ()}
+    counts = (bundle.provenance.get("data") or {}).get("counts") or {}
+    validations = [each.get("validation") or {} for each in _networks(bundle)]
+    per_class = [{row["name"]: row for row in each.get("per_class") or ()} for each in validations]
     rows = []
     for name in bundle.classes:
         numbers = [str((counts.get(split) or {}).get(name, UNKNOWN)) for split in ("train", "val")]
-        value = per_class.get(name, {}).get("sensitivity", UNKNOWN)
-        told = "-" if value is None else value if value == UNKNOWN else f"{value:.2f}"
+        values = [each.get(name, {}).get("sensitivity", UNKNOWN) for each in per_class]
+        told = _alike(["-" if value is None else value if value == UNKNOWN else f"{value:.2f}" for value in values])
         rows.append(f"| {' | '.join(map(markdown_cell, (name, *numbers, told)))} |")
     return "\n".join(rows)

@@ -43,6 +43,11 @@ class Seen:
         """Whether it has the training and validation images of a data set, and so none of its test images."""
         return self.fingerprint == data.fingerprint() or self.content == content(data)
 
+    def is_like(self, other: Seen) -> bool:
+        """Whether both have the same training and validation images, as far as was recorded."""
+        pairs = ((self.fingerprint, other.fingerprint), (self.content, other.content))
+        return any(mine is not None and mine == theirs for mine, theirs in pairs)
+
 
 def content(data: Dataset) -> str:
     """SHA-256 of the classes, and of the names and targets of train and val, in whatever order they come.
@@ -99,7 +104,24 @@ def lineage(data: Dataset, before: Sequence[Seen]) -> dict[str, Any]:
         `seen`, a list with an object a data set; and `sources`, the collections of all of them.
     """
     own = Seen(data.name, data.fingerprint(), sources_of(data), bool(data.made_splits), content(data))
-    seen = [*(each for each in before if each != own), own]
+    return _kept([*(each for each in before if each != own), own])
+
+
+def united(origins: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the provenance of several models that answer as one keeps of all data that any of them has seen.
+
+    Args:
+        origins: The provenance of each; of all of them, the data that they were trained on last are the same.
+
+    Returns:
+        As `lineage`; the data of the first model come last.
+    """
+    seen = dict.fromkeys(each for origin in origins for each in seen_by(origin))
+    last = seen_by(origins[0])[-1:]
+    return _kept([*(each for each in seen if each not in last), *last])
+
+
+def _kept(seen: Sequence[Seen]) -> dict[str, Any]:
     return {
         "sources": sorted({source for each in seen for source in each.sources}),
         "seen": [{**asdict(each), "sources": list(each.sources)} for each in seen],

@@ -25,6 +25,7 @@ from torch import nn
 from medmamba.bundle import Bundle, write_json
 from medmamba.data import Dataset, ImageSet, open_data, phantoms
 from medmamba.errors import InputError
+from medmamba.explain.layers import networks_of
 from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.run import NOTE, predicted
 from medmamba.tasks import probabilities
@@ -127,21 +128,30 @@ def randomised(model: nn.Module, seed: int) -> Iterator[tuple[float, nn.Module]]
     """A copy of a network in which more and more weights are made meaningless, from the output on.
 
     The values of each tensor are shuffled: their distribution stays, so that activations keep their size, and what was
-    learnt goes. Yields the share of the layers done, `SHARES`, and the network, the same object each time.
+    learnt goes; of an ensemble, in all networks alike. Yields the share of the layers done, `SHARES`, and the network,
+    the same object each time.
     """
     model = copy.deepcopy(model)
     generator = torch.Generator().manual_seed(seed)
-    layers = [module for module in model.modules() if list(module.parameters(recurse=False))][::-1]
-    done = 0
+    networks = [
+        [module for module in network.modules() if list(module.parameters(recurse=False))][::-1]
+        for network in networks_of(model).values()
+    ]
+    done = [0] * len(networks)
     for share in SHARES:
-        until = max(1, round(share * len(layers)))
-        for layer in layers[done:until]:
-            for weight in layer.parameters(recurse=False):
-                order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
-                with torch.no_grad():  # not through `.data`, by which packed convolutions would not see the change
-                    weight.copy_(weight.flatten()[order].reshape(weight.shape))
-        done = until
+        for number, layers in enumerate(networks):
+            until = max(1, round(share * len(layers)))
+            for layer in layers[done[number] : until]:
+                _shuffle(layer, generator)
+            done[number] = until
         yield share, model
+
+
+def _shuffle(layer: nn.Module, generator: torch.Generator) -> None:
+    for weight in layer.parameters(recurse=False):
+        order = torch.randperm(weight.numel(), generator=generator).to(weight.device)
+        with torch.no_grad():  # not through `.data`, by which packed convolutions would not see the change
+            weight.copy_(weight.flatten()[order].reshape(weight.shape))
 
 
 def randomisation(
@@ -149,7 +159,7 @@ def randomisation(
 ) -> dict[str, Any]:
     steps: list[dict[str, Any]] = []
     for share, model in randomised(mapper.model, seed):
-        other = HeatMapper(mapper.bundle, model, method=mapper.method, layers=mapper.layers).maps(pixels, targets)
+        other = mapper.on(model).maps(pixels, targets)
         correlation = _mean(rank_correlations(maps, other), seed)
         steps.append({"share": share, "rank_correlation": correlation, "ssim": _mean(similarities(maps, other), seed)})
     last = steps[-1]["rank_correlation"]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from medmamba.errors import InputError, suggest
-from medmamba.network import MedMamba
+from medmamba.network import Ensemble, MedMamba
 
 # Ours, by what pointed into the lesions of phantoms with networks of several trainings, which differ much in this
 # (benchmarks/results/heat-maps.json). A mean over the stages is steadier than any of them. Layer-CAM weighs every place
@@ -71,6 +71,13 @@ class MapLayout:
         if height * width < 2 or height > self.size[0] or width > self.size[1]:
             return float("inf")
         return abs(log(height / width) - log(self.size[0] / self.size[1]))
+
+
+def networks_of(model: nn.Module) -> dict[str, nn.Module]:
+    """The networks of an ensemble, by what the names of their modules begin with; a network alone by nothing."""
+    if not isinstance(model, Ensemble):
+        return {"": model}
+    return {f"members.{number}.": network for number, network in enumerate(model.members)}
 
 
 def find_layers(model: nn.Module, channels: int, size: tuple[int, int]) -> dict[str, tuple[int, int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from medmamba.bundle import Bundle
 from medmamba.errors import InputError
-from medmamba.explain.layers import MapLayout, check_layer, default_layers, find_layers
+from medmamba.explain.layers import MapLayout, check_layer, default_layers, find_layers, networks_of
 from medmamba.explain.methods import check_method, raw_cam, require_grad_cam
 
 if TYPE_CHECKING:
@@ -24,12 +25,12 @@ FLAT = 1e-5  # of a map's greatest value: a smaller range is rounding, not evide
 
 
 class HeatMapper:
-    """Makes heat maps with one method on one network.
+    """Makes heat maps with one method on one network; of an ensemble, on each of its networks.
 
     Attributes:
         bundle: What the network is.
         model: The network.
-        method: Name in `METHODS`.
+        methods: Names in `METHODS`; one, but where by default the networks of an ensemble have others.
         layers: Names of the modules whose maps are averaged.
         found: Every layer that could be taken, with (channels, rows, columns) of its map.
     """
@@ -43,14 +44,34 @@ class HeatMapper:
             check_method(method)
         shape = bundle.preprocessing
         self.bundle, self.model, self.size = bundle, model, (shape.height, shape.width)
-        self.layout = MapLayout(model, self.size)
-        with _frozen(model):
-            self.found = find_layers(model, shape.channels, self.size)
+        self.found: dict[str, tuple[int, int, int]] = {}
+        self._method: dict[str, str] = {}  # of each network, by the start of its modules' names
+        chosen: list[str] = []
+        for start, network in networks_of(model).items():
+            with _frozen(network):
+                found = find_layers(network, shape.channels, self.size)
+            self.found |= {start + name: map_ for name, map_ in found.items()}
+            by_default = default_layers(network, found, self.size)
+            self._method[start] = method or by_default[0]
+            chosen += [start + name for name in by_default[1]]
         for name in layers:
             check_layer(name, self.found)
-        by_default = default_layers(model, self.found, self.size)
-        self.method = method or by_default[0]
-        self.layers = tuple(layers) or by_default[1]
+        self.layers = tuple(layers) or tuple(chosen)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self._method.values()))
+
+    @property
+    def method(self) -> str:
+        """The methods' names."""
+        return " and ".join(self.methods)
+
+    def on(self, model: nn.Module) -> HeatMapper:
+        """The same of a network that differs in nothing but its weights."""
+        other = copy.copy(self)
+        other.model = model
+        return other
 
     def raw(self, pixels: np.ndarray, targets: np.ndarray) -> list[np.ndarray]:
         """The method's maps as they are computed.
@@ -60,16 +81,32 @@ class HeatMapper:
             targets: Index of the class to be explained of each, (b,).
 
         Returns:
-            For each layer (b, rows, columns), in no unit; what speaks against the class is negative.
+            For each layer (b, rows, columns), in no unit; what speaks against the class is negative. Where an ensemble
+            is asked of mirrored pictures, the maps of these too, mirrored back.
         """
-        modules = dict(self.model.named_modules())
-        device = next(self.model.parameters()).device
+        maps = []
+        for start, network in networks_of(self.model).items():
+            names = [name.removeprefix(start) for name in self.layers if name.startswith(start)]
+            if names:
+                maps += self._raw(network, self._method[start], names, pixels, targets)
+            if names and self.bundle.mirror:
+                turned = self._raw(network, self._method[start], names, pixels[..., ::-1], targets)
+                maps += [layer[..., ::-1] for layer in turned]
+        return maps
+
+    def _raw(
+        self, network: nn.Module, method: str, layers: Sequence[str], pixels: np.ndarray, targets: np.ndarray
+    ) -> list[np.ndarray]:
+        """Of one network."""
+        modules = dict(network.named_modules())
+        device = next(network.parameters()).device
+        layout = MapLayout(network, self.size)
         parts: list[list[np.ndarray]] = []
-        with _frozen(self.model), torch.inference_mode(False), torch.enable_grad():
-            chosen = [modules[name] for name in self.layers]
-            with raw_cam(check_method(self.method))(self.model, chosen, self.layout) as cam:
+        with _frozen(network), torch.inference_mode(False), torch.enable_grad():
+            chosen = [modules[name] for name in layers]
+            with raw_cam(check_method(method))(network, chosen, layout) as cam:
                 for start in range(0, len(pixels), BATCH):
-                    image = torch.from_numpy(pixels[start : start + BATCH]).to(device)
+                    image = torch.from_numpy(np.ascontiguousarray(pixels[start : start + BATCH])).to(device)
                     image = self.bundle.preprocessing.normalise(image).requires_grad_()
                     parts.append(cam(image, [_logit(int(k)) for k in targets[start : start + BATCH]]))
         # what some methods divide by may be zero: no number is no evidence

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -130,7 +130,9 @@ def export(
 def _about(bundle: Bundle, format: str) -> dict[str, Any]:
     """What a file says of itself. Of its origin only what `PROVENANCE` names: the rest may hold paths of a machine."""
     entries = bundle.to_dict()
-    entries["provenance"] = {key: bundle.provenance[key] for key in PROVENANCE if key in bundle.provenance}
+    entries["provenance"] = _origin(bundle.provenance)
+    if members := bundle.provenance.get("members"):
+        entries["provenance"]["members"] = [_origin(each) for each in members]
     shape = bundle.preprocessing
     packages = ("torch", "onnx", "onnxscript", "onnxruntime") if format == "onnx" else ("torch",)
     return {
@@ -143,6 +145,10 @@ def _about(bundle: Bundle, format: str) -> dict[str, Any]:
         "versions": {"medmamba": __version__, **{name: _version(name) for name in packages}},
         "bundle": json.loads(json.dumps(entries, default=str)),
     }
+
+
+def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: provenance[key] for key in PROVENANCE if key in provenance}
 
 
 def _version(package: str) -> str:

@@ -4,7 +4,8 @@ timm, whose import would delay the start of `predict`, is met only in `medmamba.
 """
 
 from medmamba.network.compiling import mend_inductor, record
+from medmamba.network.ensemble import Ensemble
 from medmamba.network.inference import for_inference
 from medmamba.network.medmamba import VARIANTS, MedMamba, build, check_size
 
-__all__ = ["VARIANTS", "MedMamba", "build", "check_size", "for_inference", "mend_inductor", "record"]
+__all__ = ["VARIANTS", "Ensemble", "MedMamba", "build", "check_size", "for_inference", "mend_inductor", "record"]

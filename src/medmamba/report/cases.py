@@ -182,4 +182,5 @@ def _heat_maps(
         box = shape.box(*pixels[row].shape[:2])
         heat = merge([layer[place] for layer in layers], mapper.size, box, small.shape[:2])
         drawn[row] = overlay(small, heat, colours), not heat.any()
-    return drawn, f"{METHODS[mapper.method].made_by}, {METHODS[mapper.method].about}", None
+    told = "; ".join(f"{METHODS[name].made_by}, {METHODS[name].about}" for name in mapper.methods)
+    return drawn, told, None

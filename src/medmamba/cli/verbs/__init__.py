@@ -9,6 +9,7 @@ from medmamba.cli.verbs.answer import Compare, Evaluate, Predict
 from medmamba.cli.verbs.carry import Export, Import
 from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.embed import Embed
+from medmamba.cli.verbs.ensemble import Ensemble
 from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Calibrate, Demo, Train
 from medmamba.cli.verbs.report import Report
@@ -21,6 +22,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "prepare": Prepare,
     "check": Check,
     "train": Train,
+    "ensemble": Ensemble,
     "calibrate": Calibrate,
     "evaluate": Evaluate,
     "compare": Compare,

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from medmamba.report.checklists.items import Facts
+from functools import wraps
+
+from medmamba.report.checklists.items import Answer, Facts
 from medmamba.report.checklists.record import Record, listed, plainly, short
 from medmamba.tasks import Task
+
+
+def of_each_network(answer: Answer) -> Answer:
+    """The same question asked of each network of an ensemble, whose number then stands before every fact."""
+
+    @wraps(answer)
+    def asked(record: Record) -> Facts:
+        if not record.networks:
+            return answer(record)
+        return [f"network {i}: {fact}" for i, each in enumerate(record.networks, start=1) for fact in answer(each)]
+
+    return asked
 
 
 def technology(record: Record) -> Facts:
@@ -54,7 +68,7 @@ def model(record: Record) -> Facts:
     """Network, its arguments, input, output, parameters and operations."""
     bundle, about = record.bundle, record.metrics.get("model") or {}
     shape = bundle.preprocessing
-    facts = [f"network {bundle.model}" + (f" with {listed(bundle.model_args)}" if bundle.model_args else "")]
+    facts = [_named(record), *(f"network {i}: {_named(each)}" for i, each in enumerate(record.networks, start=1))]
     facts.append(f"input {shape.channels} x {shape.height} x {shape.width}, {len(bundle.classes)} outputs")
     if about.get("parameters") is not None:
         facts.append(f"{about['parameters']:,} parameters")
@@ -63,10 +77,20 @@ def model(record: Record) -> Facts:
     return facts
 
 
+def _named(record: Record) -> str:
+    bundle = record.bundle
+    kind = "" if bundle.members else "network "
+    return f"{kind}{bundle.model}" + (f" with {listed(bundle.model_args)}" if bundle.model_args else "")
+
+
 def software(record: Record) -> Facts:
     """Versions and hardware, of training and of evaluation."""
     facts = []
-    for what, made in {"training": record.origin, "evaluation": record.metrics.get("made") or {}}.items():
+    trained = {f"training of network {i}": each.origin for i, each in enumerate(record.networks, start=1)}
+    for what, made in {
+        **(trained or {"training": record.origin}),
+        "evaluation": record.metrics.get("made") or {},
+    }.items():
         if made.get("versions"):
             facts.append(f"{what}: {listed(made['versions'])}")
         where = listed({key: made.get(key) for key in ("device", "precision")} | {"scan backend": made.get("backend")})
@@ -74,6 +98,7 @@ def software(record: Record) -> Facts:
     return facts
 
 
+@of_each_network
 def start(record: Record) -> Facts:
     """The weights that training began with, and the seed."""
     if "start" not in record.origin:
@@ -81,6 +106,7 @@ def start(record: Record) -> Facts:
     return [f"training began with {record.origin['start']}", f"seed {record.origin.get('seed', 'unknown')}"]
 
 
+@of_each_network
 def training(record: Record) -> Facts:
     """Recipe, options, epochs and time. The command line may name folders of the machine: it stays in bundle.json."""
     origin = record.origin
@@ -96,6 +122,7 @@ def training(record: Record) -> Facts:
     return facts
 
 
+@of_each_network
 def selection(record: Record) -> Facts:
     """Which epoch was kept, and its figures on the validation images, which chose it."""
     found = record.validation
@@ -110,18 +137,28 @@ def selection(record: Record) -> Facts:
 
 
 def ensemble(record: Record) -> Facts:
-    """That there is none."""
+    """Whose answers are averaged, or that none are; and which weights are averages over the training."""
+    bundle = record.bundle
+    views = ", each for the picture and for its left-right mirror image" * bundle.mirror
+    if len(bundle.members) > 1:
+        facts = [f"the mean of the probabilities of {len(bundle.members)} networks{views}, all with the same weight"]
+    else:
+        facts = ["no ensemble: one network answers" + views.replace(", each", "")]
+    return facts + _averaged(record)
+
+
+@of_each_network
+def _averaged(record: Record) -> Facts:
     average = record.recipe.get("ema")
-    return ["no ensemble: one network answers"] + (
-        [f"its weights are an exponential moving average with decay {average}"] if average is not None else []
-    )
+    return [] if average is None else [f"its weights are an exponential moving average with decay {average}"]
 
 
 def output(record: Record) -> Facts:
     """Probabilities, and how they become answers."""
     bundle = record.bundle
     by = "a sigmoid for each label" if bundle.task is Task.MULTILABEL else "a softmax over the classes"
-    facts = [f"probabilities, by {by} of the logits divided by {bundle.decisions.temperature:.4g}"]
+    logits = "the logits of the mean" if bundle.members else "the logits"
+    facts = [f"probabilities, by {by} of {logits} divided by {bundle.decisions.temperature:.4g}"]
     if isinstance(bundle.threshold, tuple):
         pairs = zip(bundle.classes, bundle.threshold, strict=True)
         facts.append("thresholds: " + ", ".join(f"{name} {value:.4g}" for name, value in pairs))

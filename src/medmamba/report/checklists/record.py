@@ -48,6 +48,17 @@ class Record:
         return self.origin.get("validation") or {}
 
     @property
+    def networks(self) -> list[Record]:
+        """One record for each network of an ensemble, in their order, of its training alone."""
+        bundle, origins = self.bundle, self.origin.get("members") or [{}] * len(self.bundle.members)
+        return [
+            Record(
+                Bundle(each.model, bundle.task, bundle.classes, bundle.preprocessing, each.model_args, provenance=made)
+            )
+            for each, made in zip(bundle.members, origins, strict=True)
+        ]
+
+    @property
     def fitted(self) -> Mapping[str, Any]:
         """What `calibrate` chose, and on which images."""
         return self.bundle.decisions.fitted
