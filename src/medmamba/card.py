@@ -46,8 +46,8 @@ def facts(bundle: Bundle) -> dict[str, str]:
         **({"rare classes": str(origin["imbalance"])} if origin.get("imbalance") else {}),
         "validation images": counts("val"),
         "best epoch": str(origin.get("best_epoch", UNKNOWN)),
-        "validation AUC": _figure(validation.get("auc")),
-        "validation loss": _figure(validation.get("loss")),
+        "validation AUC": figure(validation.get("auc")),
+        "validation loss": figure(validation.get("loss")),
         "validation sensitivity": _sensitivities(validation.get("per_class") or ()),
         **_decisions(bundle),
         "recipe": str((origin.get("recipe") or {}).get("name", UNKNOWN)),
@@ -83,7 +83,8 @@ def _thresholds(bundle: Bundle) -> str:
     return f"{bundle.threshold:.4g}"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """An AUC or a loss in words."""
     return UNKNOWN if value is None else f"{value:.4f}"
 
 
