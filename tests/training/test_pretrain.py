@@ -25,7 +25,7 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.evaluation import evaluate
 from medmamba.tasks import Task, loss
-from medmamba.training import TrainConfig, pretrain
+from medmamba.training import TrainConfig, loader, pretrain
 from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.keeper import Keeper
 from medmamba.training.mixture import MixedLoss, SetJudge, mix, shares
@@ -101,7 +101,7 @@ def test_a_set_with_a_hundred_times_the_images_is_drawn_ten_times_as_often() -> 
 
 
 def test_images_of_files_and_arrays_of_any_kind_are_one_set(tmp_path: Path) -> None:
-    files = medmamba.open_data(make_files(tmp_path / "set", splits=("train", "val"))).split("train")
+    files = medmamba.open_data(make_files(tmp_path / "set", splits=("train", "val", "test"))).split("train")
     parts = [make_images(5), files, labels(4, 0)]
     mixture = mix(parts)
     assert len(mixture) == 5 + 24 + 4
@@ -214,15 +214,32 @@ def test_a_resumed_run_ends_with_the_weights_of_an_undisturbed_one(short_pretrai
         short_pretrain("cut", [make_labels(), make_data(classes=3)], epochs=3, resume=True)
 
 
+def test_going_on_with_the_same_sets_keeps_their_heads(short_pretrain: Make, caplog: pytest.LogCaptureFixture) -> None:
+    run = short_pretrain(epochs=1)
+    caplog.set_level("INFO")
+    more = short_pretrain("more", epochs=1, init=str(run))
+    total = len(read_weights(run))
+    assert load_backbone(more).provenance["start"] == f"start: {total} of {total} tensors from {run}"
+    assert seen(more) == ["noise", "chest"]
+
+
+def test_images_that_do_not_fit_into_memory_are_read_in_every_epoch_with_the_same_result(
+    tmp_path: Path, short_pretrain: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = medmamba.open_data(make_files(tmp_path / "set"))
+    kept = short_pretrain("kept", [files, make_labels()])
+    monkeypatch.setattr(loader, "MEMORY", 0)
+    assert equal(kept, short_pretrain("read", [files, make_labels()]))
+
+
 def test_c05_the_test_splits_are_never_read(tmp_path: Path) -> None:
     roots = []
     for seed, name in enumerate(("one", "two")):
-        root = make_files(tmp_path / name, images=4, splits=("train", "val", "test"), seed=seed)
+        root = make_files(tmp_path / name, images=4 + seed, splits=("train", "val", "test"), seed=seed)
         for file in (root / "test").rglob("*.png"):
             file.write_bytes(b"nobody may read this")
         roots.append(root)
     run = pretrain(roots, out=tmp_path / "run", config=SHORT)
-    (tmp_path / "no").mkdir()
     assert load_backbone(run).provenance["data"]["name"] == "one + two"
     assert not list(run.glob("*splits*"))
 
@@ -271,7 +288,7 @@ def test_the_other_way_round_and_side_by_side_are_refused_too(
 
 
 def test_another_cut_of_the_same_folder_is_refused(short_fit: Make, tmp_path: Path) -> None:
-    one, two = (make_files(tmp_path / name, images=20, seed=seed) for seed, name in enumerate(("one", "two")))
+    one, two = (make_files(tmp_path / name, images=20 + seed, seed=seed) for seed, name in enumerate(("one", "two")))
     run = pretrain([one, two], out=tmp_path / "run", config=SHORT, epochs=1, seed=0)
     assert seen(short_fit("same", one, epochs=1, init=str(run), seed=0)) == ["two", "one"]
     with pytest.raises(InputError, match="the start was trained on one with other splits"):
@@ -288,7 +305,7 @@ def test_another_cut_of_the_same_folder_is_refused(short_fit: Make, tmp_path: Pa
         ([make_data(), make_labels(val=0)], "the validation split of chest has no image"),
         ([make_data(), make_data(name="one", train=1)], "one has 1 training images, all with the same class"),
         ([make_data(), make_labels(train=0)], "chest has 0 training images, all with the same labels"),
-        ([make_data(), make_data(name="copy")], "copy has the images and labels of noise; give each data set once"),
+        ([make_data(), make_data(name="copy")], "copy has the image names and labels of noise, so"),
         ([make_data(), make_data(train=20)], "two data sets are called noise"),
     ],
     ids=["one set", "no val", "one class", "no image", "twice", "one name"],

@@ -130,7 +130,10 @@ def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[st
         for other in sets[:place]:
             seen = _seen(other)
             if seen.is_same(data):
-                raise InputError(f"{data.name} has the images and labels of {other.name}; give each data set once")
+                raise InputError(
+                    f"{data.name} has the image names and labels of {other.name}, so it is taken for the same; give "
+                    "each data set once, or rename an image where they are two"
+                )
             if data.name == other.name:
                 raise InputError(f"two data sets are called {data.name}; rename one, since they are told apart by name")
             if shared := _shared(data, seen):

@@ -160,8 +160,8 @@ class SetLesson(Lesson):
 
 def check_teaches(data: Dataset, splits: Mapping[str, ImageSet]) -> None:
     """Refuse a data set without validation images, or whose training images all have the same answer: InputError."""
-    train = splits["train"].targets.reshape(len(splits["train"]), -1)
-    if len(train) == 0 or (train == train[0]).all():
+    train = splits["train"].targets
+    if (train == train[:1]).all():  # also where there is none
         labels = "labels" if data.task is Task.MULTILABEL else "class"
         raise InputError(
             f"{data.name} has {len(train)} training images, all with the same {labels}, from which nothing is learnt; "
