@@ -15,6 +15,7 @@ LAYERS = [
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device",),
+    ("backbone",),
     ("bundle",),
     ("card",),
     ("check",),

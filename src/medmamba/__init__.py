@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from medmamba.predictor import load as load
     from medmamba.report import write_report as write_report
     from medmamba.training import fit as fit
+    from medmamba.training import pretrain as pretrain
 
 __version__ = "0.1.0"
 
@@ -35,6 +36,7 @@ _HOMES = {
     "load": "medmamba.predictor",
     "load_published": "medmamba.models",
     "open_data": "medmamba.data",
+    "pretrain": "medmamba.training",
     "write_report": "medmamba.report",
 }
 __all__ = ["__version__", "ops", *_HOMES]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT, FORMAT_OF_ENSEMBLES = 1, 2
 DESCRIPTION = "bundle.json"
+BACKBONE = "backbone.json"  # what `pretrain` writes in its place; see `medmamba.backbone`
 WEIGHTS = "weights.safetensors"
 CARD = "card.md"
 
@@ -130,12 +131,7 @@ class Bundle:
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
         """Write description, weights and card into a folder, which is made if needed; each file is replaced whole."""
-        from safetensors.torch import save
-
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-        write_atomically(folder / WEIGHTS, save(tensors))
+        save_weights(folder, state_dict)
         self.save_description(folder)
 
     def save_description(self, folder: str | os.PathLike[str]) -> None:
@@ -204,6 +200,11 @@ def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
     if not folder.is_dir():
         raise InputError(f"there is no folder {folder}; give the folder that train wrote")
     path = folder / DESCRIPTION
+    if (folder / BACKBONE).is_file():
+        raise InputError(
+            f"{folder} holds a backbone that pretrain wrote, which has no classes of its own; train from it: "
+            f"medmamba train DATA --init {folder}"
+        )
     if not path.is_file():
         raise InputError(f"{folder} is no trained model: it holds no {DESCRIPTION}; give the folder that train wrote")
     try:
@@ -231,6 +232,16 @@ def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> 
     check_state(state, model.state_dict(), what=str(Path(folder) / WEIGHTS))
     model.load_state_dict(state)
     return model.eval()
+
+
+def save_weights(folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
+    """Write the tensors of a network into a folder, which is made if needed; the file is replaced whole."""
+    from safetensors.torch import save
+
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    write_atomically(folder / WEIGHTS, save(tensors))
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:

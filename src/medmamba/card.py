@@ -51,8 +51,8 @@ def facts(bundle: Bundle) -> dict[str, str]:
         **({"rare classes": str(origin["imbalance"])} if origin.get("imbalance") else {}),
         "validation images": counts("val"),
         "best epoch": _each(networks, "best_epoch"),
-        "validation AUC": _alike([_figure(each.get("auc")) for each in validations]),
-        "validation loss": _alike([_figure(each.get("loss")) for each in validations]),
+        "validation AUC": _alike([figure(each.get("auc")) for each in validations]),
+        "validation loss": _alike([figure(each.get("loss")) for each in validations]),
         "validation sensitivity": _alike([_sensitivities(each.get("per_class") or ()) for each in validations], "; "),
         **_decisions(bundle),
         "recipe": _alike([str((each.get("recipe") or {}).get("name", UNKNOWN)) for each in networks]),
@@ -114,7 +114,8 @@ def _thresholds(bundle: Bundle) -> str:
     return f"{bundle.threshold:.4g}"
 
 
-def _figure(value: float | None) -> str:
+def figure(value: float | None) -> str:
+    """An AUC or a loss in words."""
     return UNKNOWN if value is None else f"{value:.4f}"
 
 

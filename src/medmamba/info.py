@@ -133,8 +133,9 @@ def data_sets() -> Rows:
 
 
 def bundle(folder: str) -> Rows:
-    """What a trained model is and where it came from; what was not recorded reads `unknown`."""
-    from medmamba.bundle import load_bundle
-    from medmamba.card import facts
+    """What a trained model or a backbone is and where it came from; what was not recorded reads `unknown`."""
+    from medmamba import backbone, card
+    from medmamba.bundle import Bundle
 
-    return list(facts(load_bundle(folder)).items())
+    found = backbone.load_start(folder)
+    return list((card.facts(found) if isinstance(found, Bundle) else backbone.facts(found)).items())

@@ -38,7 +38,6 @@ def test_logits_are_gathered_by_index_and_each_exactly_once() -> None:
         net,
         recipe=load_recipe("quick"),
         training_loss=TrainingLoss(Task.BINARY, "none", [12, 12], 24),
-        task=Task.BINARY,
         preprocessing=Preprocessing(height=32, width=32),
         order=EpochBatches(24, 8, seed=0),
         seed=0,

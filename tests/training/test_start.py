@@ -10,7 +10,7 @@ import medmamba
 from medmamba.bundle import load_bundle, read_weights
 from medmamba.errors import InputError
 from medmamba.training import TrainConfig
-from medmamba.training.preparation import describe_model
+from medmamba.training.lesson import describe_model
 from medmamba.training.start import head_names, start_from
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from medmamba.data.dataset import ImageSet
+from medmamba.data.dataset import Pictures
 from medmamba.data.reading import DEFAULT
 from medmamba.data.settings import Reading
 
@@ -14,7 +14,7 @@ SAMPLE = 64  # images looked at, evenly spread over the split
 LEAST = 4.0
 
 
-def are_grey(images: ImageSet, reading: Reading = DEFAULT) -> bool:
+def are_grey(images: Pictures, reading: Reading = DEFAULT) -> bool:
     """Whether most images of a split are grey, judged by up to `SAMPLE` of them.
 
     Raises:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -92,6 +92,27 @@ class ImageSet:
             attributes={title: tuple(cells[row] for row in places) for title, cells in self.attributes.items()},
             unit=self.unit,
         )
+
+
+class Pictures(Protocol):
+    """What batches are made of: the images of a split, or of several ones (`training/mixture.py`).
+
+    Attributes:
+        targets: Of all images, (n, ...).
+        array: As of `ImageSet`.
+    """
+
+    @property
+    def targets(self) -> np.ndarray: ...
+
+    @property
+    def array(self) -> Pixels | None: ...
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int, reading: Reading = DEFAULT, *, tell: bool = True) -> np.ndarray:
+        """Pixels of one image, as `ImageSet.read`."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,6 +17,7 @@ import numpy as np
 from medmamba.data.catalogue import recognise
 from medmamba.data.dataset import Dataset
 from medmamba.data.faults import settle_fault
+from medmamba.errors import InputError
 
 FAULT = "related-data"
 
@@ -103,7 +104,7 @@ def lineage(data: Dataset, before: Sequence[Seen]) -> dict[str, Any]:
     Returns:
         `seen`, a list with an object a data set; and `sources`, the collections of all of them.
     """
-    own = Seen(data.name, data.fingerprint(), sources_of(data), bool(data.made_splits), content(data))
+    own = _seen(data)
     return _kept([*(each for each in before if each != own), own])
 
 
@@ -126,6 +127,44 @@ def _kept(seen: Sequence[Seen]) -> dict[str, Any]:
         "sources": sorted({source for each in seen for source in each.sources}),
         "seen": [{**asdict(each), "sources": list(each.sources)} for each in seen],
     }
+
+
+def _seen(data: Dataset) -> Seen:
+    """What is kept of a data set that a model is trained on."""
+    return Seen(data.name, data.fingerprint(), sources_of(data), bool(data.made_splits), content(data))
+
+
+def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[str]:
+    """Refuse to train on several data sets at once if one may hold what another keeps for validation or test.
+
+    Args:
+        sets: The data sets; their names tell them apart from then on.
+        allowed: Names of the faults that are allowed.
+
+    Returns:
+        What was allowed, in sentences.
+
+    Raises:
+        InputError: One is given twice, two have the same name, or two come from one collection and that is not allowed.
+    """
+    told = []
+    for place, data in enumerate(sets):
+        for other in sets[:place]:
+            seen = _seen(other)
+            if seen.is_same(data):
+                raise InputError(
+                    f"{data.name} has the image names and labels of {other.name}, so it is taken for the same; give "
+                    "each data set once, or rename an image where they are two"
+                )
+            if data.name == other.name:
+                raise InputError(f"two data sets are called {data.name}; rename one, since they are told apart by name")
+            if shared := _shared(data, seen):
+                sentence = (
+                    f"{data.name} and {other.name} both hold images of {' and '.join(shared)}, so perhaps one is "
+                    "trained on what the other keeps for validation or test; give one of the two"
+                )
+                told.append(settle_fault(FAULT, sentence, allowed))
+    return told
 
 
 def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str]) -> list[str]:

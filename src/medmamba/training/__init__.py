@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from medmamba.training.config import TrainConfig, TrainingError
 
 if TYPE_CHECKING:
+    from medmamba.training.pretraining import pretrain as pretrain
     from medmamba.training.run import fit as fit
     from medmamba.training.run import resume as resume
 
-__all__ = ["TrainConfig", "TrainingError", "fit", "resume"]
+__all__ = ["TrainConfig", "TrainingError", "fit", "pretrain", "resume"]
 
 
 def __getattr__(name: str) -> object:
@@ -19,4 +20,8 @@ def __getattr__(name: str) -> object:
         from medmamba.training import run
 
         return getattr(run, name)
+    if name == "pretrain":
+        from medmamba.training import pretraining
+
+        return pretraining.pretrain
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -49,7 +49,7 @@ class TrainConfig:
         workers: Processes that read and augment images; 0 does it in the training process. Not used where the images
             live on the GPU.
         deterministic: Use only operators that repeat bit for bit, an error where there is none.
-        init: A bundle to start from: all its tensors but a head for other classes.
+        init: What train or pretrain wrote, to start from: all its tensors but a head for other classes.
         model_args: More arguments for timm's `create_model`.
         save_seconds: What a resume needs is written after the best and the last epoch, and after any other that ends so
             many seconds after the last writing: short epochs then cost less, and a killed run more of them.

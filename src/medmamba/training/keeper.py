@@ -14,13 +14,12 @@ import torch
 from lightning import Callback, Trainer
 from torch import Tensor
 
+from medmamba.backbone import Backbone
 from medmamba.bundle import Bundle
-from medmamba.metrics.classification import auc
-from medmamba.metrics.lopsided import class_rows, lopsided
-from medmamba.tasks import decide, loss, probabilities
 from medmamba.training.checkpoint import save_checkpoint
 from medmamba.training.config import TrainingError
 from medmamba.training.history import Epoch, best_of, is_better, is_over, plot_curves, write_history
+from medmamba.training.judging import Judge, Rows
 from medmamba.training.module import Trainee
 
 logger = logging.getLogger(__name__)
@@ -31,18 +30,18 @@ class Keeper(Callback):
 
     Attributes:
         history: The epochs that are finished, those before a resume included.
-        per_class: How many validation images of each class the best of them decided rightly.
+        rows: How the best of them fared on the validation images in each part of the task.
         seconds: Time spent training, that before a resume included.
     """
 
     def __init__(
         self,
         folder: Path,
-        bundle: Bundle,
+        bundle: Bundle | Backbone,
         provenance: Mapping[str, Any],
         *,
         stored: Mapping[str, Any],
-        targets: np.ndarray,
+        judge: Judge,
         save_seconds: float = 0,
     ) -> None:
         """Prepare.
@@ -52,7 +51,7 @@ class Keeper(Callback):
             bundle: What is trained.
             provenance: Where it comes from; what came of it is added.
             stored: More entries for `resume.ckpt`.
-            targets: Of the validation split, in its order.
+            judge: Of the answers for the validation split.
             save_seconds: An epoch that is neither the best nor the last is saved only if the last saving is so many
                 seconds ago. The best always is: weights on disk never are of an epoch that a resume would forget.
         """
@@ -60,10 +59,10 @@ class Keeper(Callback):
         self.bundle = bundle
         self.provenance = provenance
         self.stored = stored
-        self.targets = targets
+        self.judge = judge
         self.save_seconds = save_seconds
         self.history: list[Epoch] = []
-        self.per_class: list[dict[str, Any]] = []
+        self.rows: Rows = []
         self.seconds = 0.0
         self._optimizer_state: dict[str, Any] | None = None
         self._scaler_state: dict[str, Any] | None = None
@@ -72,7 +71,7 @@ class Keeper(Callback):
     def restore(self, state: Mapping[str, Any], module: Trainee) -> None:
         """Take up a run from what `save` wrote; the optimizer follows when Lightning has made it."""
         self.history[:] = [Epoch(**epoch) for epoch in state["history"]]
-        self.per_class = list(state.get("per_class", ()))
+        self.rows = list(state.get("per_class", ()))
         self.seconds = state["seconds"]
         self._optimizer_state, self._scaler_state = state["optimizer"], state["scaler"]
         module.net.load_state_dict(state["net"])
@@ -89,9 +88,9 @@ class Keeper(Callback):
             self.save(trainer, module)  # a run that is killed in its first epoch can be resumed too
 
     def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
-        epoch, per_class = self._judge(module)
+        epoch, rows = self._judge(module)
         better = is_better(epoch, best_of(self.history))
-        self.per_class = per_class if better else self.per_class
+        self.rows = rows if better else self.rows
         self.history.append(epoch)
         self._log(module, epoch, better)
         over = is_over(self.history, module.recipe.epochs, module.recipe.patience)
@@ -104,19 +103,13 @@ class Keeper(Callback):
         if over:
             trainer.should_stop = True
 
-    def _judge(self, module: Trainee) -> tuple[Epoch, list[dict[str, Any]]]:
-        logits = module.gather_logits(len(self.targets))
-        losses = loss(module.task, logits, torch.from_numpy(self.targets))
-        scores = probabilities(module.task, logits).double().numpy()
-        val_loss = float(losses.double().mean())
-        if not np.isfinite(val_loss):
-            raise TrainingError(f"the validation loss is {val_loss} after epoch {module.epoch + 1}")
-        area = auc(module.task, scores, self.targets, self.bundle.positive)
+    def _judge(self, module: Trainee) -> tuple[Epoch, Rows]:
+        verdict = self.judge.judge(module.gather_logits(self.judge.n))
+        if not np.isfinite(verdict.loss):
+            raise TrainingError(f"the validation loss is {verdict.loss} after epoch {module.epoch + 1}")
         rate = module.trainer.optimizers[0].param_groups[0]["lr"]
-        epoch = Epoch(module.epoch + 1, rate, module.seen, module.loss_sum / module.seen, val_loss, area)
-        bundle = self.bundle
-        decisions = decide(bundle.task, scores, threshold=bundle.threshold, positive=bundle.positive)
-        return epoch, class_rows(bundle.classes, decisions, self.targets)
+        train_loss = module.loss_sum / module.seen
+        return Epoch(module.epoch + 1, rate, module.seen, train_loss, verdict.loss, verdict.auc), verdict.rows
 
     def _log(self, module: Trainee, epoch: Epoch, better: bool) -> None:
         if epoch.epoch == 1 and epoch.val_auc is None:
@@ -140,7 +133,7 @@ class Keeper(Callback):
         state = {
             **self.stored,
             "history": [asdict(epoch) for epoch in self.history],
-            "per_class": self.per_class,
+            "per_class": self.rows,
             "seconds": self.seconds,
             "net": module.net.state_dict(),
             "average": None if module.average is None else module.average.state_dict(),
@@ -151,35 +144,28 @@ class Keeper(Callback):
         self._saved = time.monotonic()
 
     def finish(self, ended: str) -> None:
-        """Complete the folder: why the run ended, and the curves; say how each class fared on the validation images."""
+        """Complete the folder: why the run ended, and the curves; say how the kept epoch fared in each part of it."""
         self.seconds += time.monotonic() - self._since
-        rows = [f"{row['name']} {_share(row['sensitivity'])} (n {row['n']})" for row in self.per_class]
-        logger.info("sensitivity (recall) of each class on the validation images: %s", ", ".join(rows))
-        for sentence in lopsided(self.bundle.task, self.per_class, len(self.targets)):
-            logger.warning("validation: %s", sentence)
+        self.judge.tell(self.rows)
         self._described(ended).save_description(self.folder)
         plot_curves(self.folder / "curves.png", self.history)
 
-    def _described(self, ended: str) -> Bundle:
+    def _described(self, ended: str) -> Bundle | Backbone:
         best = best_of(self.history)
         assert best is not None
         outcome = {
             "best_epoch": best.epoch,
             "epochs": len(self.history),
             "validation": {
-                "n": len(self.targets),
+                "n": self.judge.n,
                 "loss": best.val_loss,
                 "auc": best.val_auc,
-                "per_class": self.per_class,
+                self.judge.parts: self.rows,
             },
             "seconds": round(self.seconds, 1),
             "ended": ended,
         }
         return replace(self.bundle, provenance={**self.provenance, **outcome})
-
-
-def _share(value: float | None) -> str:
-    return "-" if value is None else f"{value:.2f}"
 
 
 def _single(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

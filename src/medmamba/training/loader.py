@@ -31,7 +31,7 @@ from torch.utils.data import DataLoader, Dataset
 from medmamba.data.arrays import amount, in_words
 from medmamba.data.augment import AUGMENTATIONS
 from medmamba.data.batch_augment import BATCH_AUGMENTATIONS
-from medmamba.data.dataset import ImageSet
+from medmamba.data.dataset import Pictures
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
 from medmamba.training.order import EpochBatches, FixedBatches, Key
@@ -45,7 +45,7 @@ SHARE = 0.1  # of the memory of a GPU for the pixels of one split; the rest is f
 _READERS = 4
 _HOST = torch.device("cpu")
 
-Batch = tuple[Tensor, Tensor, Tensor]  # pixels (b, c, h, w) uint8, targets (b,) or (b, classes), indices (b,)
+Batch = tuple[Tensor, Tensor, Tensor]  # pixels (b, c, h, w) uint8, targets (b,) or (b, ...), indices (b,)
 
 
 class Images(Dataset[tuple[Tensor, Tensor, int]]):
@@ -62,7 +62,7 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
 
     def __init__(
         self,
-        images: ImageSet,
+        images: Pictures,
         preprocessing: Preprocessing,
         *,
         augment: str = "none",
@@ -126,11 +126,11 @@ class Images(Dataset[tuple[Tensor, Tensor, int]]):
         return shape.pixels(self.source.read(index, shape.reading, tell=False))  # told when all were read once
 
 
-def _shape(images: ImageSet, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
+def _shape(images: Pictures, preprocessing: Preprocessing) -> tuple[int, int, int, int]:
     return (len(images), preprocessing.channels, preprocessing.height, preprocessing.width)
 
 
-def _home(images: ImageSet, preprocessing: Preprocessing, augment: str, device: torch.device) -> torch.device | None:
+def _home(images: Pictures, preprocessing: Preprocessing, augment: str, device: torch.device) -> torch.device | None:
     """Where the pixels of a split are kept, or None if they are too many; the log says so for a GPU.
 
     The memory that is free at the moment is not asked for: a resumed run and every process of a run must decide alike,
@@ -150,7 +150,7 @@ def _home(images: ImageSet, preprocessing: Preprocessing, augment: str, device: 
     return _HOST if size <= MEMORY else None
 
 
-def _read_all(images: ImageSet, preprocessing: Preprocessing, home: torch.device | None) -> Tensor | None:
+def _read_all(images: Pictures, preprocessing: Preprocessing, home: torch.device | None) -> Tensor | None:
     """Every image as uint8 (n, c, h, w) in its home, or None if there is none (but all could be read)."""
     if home is None and images.array is not None:
         return None  # an array that could be opened can be read

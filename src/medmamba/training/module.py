@@ -11,11 +11,9 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from medmamba.data.preprocessing import Preprocessing
-from medmamba.tasks import Task
 from medmamba.training import ema
 from medmamba.training.batchnorm import average_running_statistics
 from medmamba.training.config import TrainingError
-from medmamba.training.imbalance import TrainingLoss
 from medmamba.training.loader import Batch
 from medmamba.training.mixup import draw_shares, mixed, mixed_loss
 from medmamba.training.order import EpochBatches
@@ -45,8 +43,7 @@ class Trainee(lightning.LightningModule):
         net: nn.Module,
         *,
         recipe: Recipe,
-        training_loss: TrainingLoss,
-        task: Task,
+        training_loss: nn.Module,
         preprocessing: Preprocessing,
         order: EpochBatches,
         seed: int,
@@ -57,8 +54,7 @@ class Trainee(lightning.LightningModule):
         Args:
             net: What is trained.
             recipe: How.
-            training_loss: What is minimised, its mean over the images.
-            task: What its logits mean.
+            training_loss: What is minimised, its mean over the images: (logits, targets) -> (b,).
             preprocessing: Of its images.
             order: The batches of an epoch.
             seed: Of the run.
@@ -70,7 +66,6 @@ class Trainee(lightning.LightningModule):
         self.average = ema.averaged_copy(net) if recipe.ema is not None else None
         self.recipe = recipe
         self.training_loss = training_loss
-        self.task = task
         self.preprocessing = preprocessing
         self.order = order
         self.sizes, self.parts = order.sizes, order.parts

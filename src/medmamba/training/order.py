@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ class EpochBatches(Sampler[list[Key]]):
     """The batches of one process in each epoch, drawn from batches that are the same for any number of processes.
 
     The order is a permutation from a generator seeded by (seed, epoch), or a draw of as many images in which each class
-    is equally frequent. Batches of `batch_size` are cut from it, and
+    is equally frequent, or has a share that was given. Batches of `batch_size` are cut from it, and
     process r of w takes every w-th image of each, from the r-th on. Where gradients are accumulated, its share comes in
     `parts` parts, one after the other. A left-over with fewer than 2 images for each part of each process, which batch
     normalisation could not use, is added to the batch before.
@@ -42,6 +42,7 @@ class EpochBatches(Sampler[list[Key]]):
         parts: int = 1,
         epoch: int = 0,
         balance: np.ndarray | None = None,
+        shares: Sequence[float] | None = None,
     ) -> None:
         """Prepare.
 
@@ -54,6 +55,7 @@ class EpochBatches(Sampler[list[Key]]):
             parts: As above.
             epoch: The first.
             balance: Class of each image, (n,), to draw each class equally often; None to take each image once.
+            shares: Of an epoch's images, one for each class present in `balance`, where not equal; their sum is 1.
         """
         self.n = n
         self.seed = seed
@@ -62,6 +64,7 @@ class EpochBatches(Sampler[list[Key]]):
         self.parts = parts
         self.epoch = epoch
         self.balance = None if balance is None else torch.from_numpy(np.ascontiguousarray(balance))
+        self.shares = shares
         self.sizes = batch_sizes(n, batch_size, processes * parts)
 
     def __len__(self) -> int:
@@ -73,7 +76,7 @@ class EpochBatches(Sampler[list[Key]]):
         if self.balance is None:
             order = [(self.epoch, index) for index in torch.randperm(self.n, generator=generator).tolist()]
         else:
-            order = _keys(self.epoch, balanced_order(self.balance, generator).tolist())
+            order = _keys(self.epoch, balanced_order(self.balance, generator, self.shares).tolist())
         start = 0
         for size in self.sizes:
             mine = order[start : start + size][self.rank :: self.processes]
@@ -82,21 +85,24 @@ class EpochBatches(Sampler[list[Key]]):
             start += size
 
 
-def balanced_order(classes: Tensor, generator: torch.Generator) -> Tensor:
+def balanced_order(classes: Tensor, generator: torch.Generator, shares: Sequence[float] | None = None) -> Tensor:
     """As many indices as there are images, (n,), in which the counts of the classes present differ by at most one.
 
-    Of a class with more images than its share, some are left out, others in the next epoch; one with fewer is gone
-    through several times, so that the counts of its images differ by at most one too. Where the shares are not whole,
-    it is drawn which classes have one more.
+    With shares given, the counts are those shares of n instead, each but for less than one image. Of a class with more
+    images than its share, some are left out, others in the next epoch; one with fewer is gone through several times, so
+    that the counts of its images differ by at most one too. Where the shares are not whole, it is drawn which classes
+    have one more.
 
     Args:
         classes: Of each image, (n,).
         generator: Of all that is drawn.
+        shares: Of the classes present, in the order of their numbers; None for equal ones.
     """
     n, present = len(classes), classes.unique()
-    longer = torch.randperm(len(present), generator=generator) < n % len(present)
+    least = torch.tensor([n // len(present)] * len(present) if shares is None else [int(n * each) for each in shares])
+    longer = torch.randperm(len(present), generator=generator) < n - least.sum()
     parts = []
-    for name, share in zip(present, (n // len(present) + longer).tolist(), strict=True):
+    for name, share in zip(present, (least + longer).tolist(), strict=True):
         members = (classes == name).nonzero().flatten()
         rounds = -(-share // len(members))
         orders = torch.rand(rounds, len(members), generator=generator).argsort(dim=1, stable=True)

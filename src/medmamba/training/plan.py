@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from medmamba.data.colour import are_grey
-from medmamba.data.dataset import ImageSet
+from medmamba.data.dataset import Pictures
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.device import check_device, scan_backend
 from medmamba.training.config import TrainConfig
@@ -78,7 +78,7 @@ class Plan:
         """The options."""
         return self.request.config
 
-    def settled(self, train: ImageSet, preprocessing: Preprocessing) -> Plan:
+    def settled(self, train: Pictures, preprocessing: Preprocessing) -> Plan:
         """With a plain value for each rule of the recipe.
 
         Args:

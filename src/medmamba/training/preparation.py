@@ -1,4 +1,4 @@
-"""From a plan and the data to a network and batches, ready to train."""
+"""From a plan and a lesson to a network and batches, ready to train."""
 
 from __future__ import annotations
 
@@ -10,22 +10,19 @@ import torch
 from lightning import Trainer
 from torch import nn
 
+from medmamba.backbone import Backbone
 from medmamba.bundle import Bundle
-from medmamba.data.dataset import Dataset, ImageSet
-from medmamba.data.preprocessing import Preprocessing
-from medmamba.data.settings import Reading
+from medmamba.data.dataset import Pictures
 from medmamba.device import settle
 from medmamba.errors import InputError
 from medmamba.network import MedMamba, mend_inductor
 from medmamba.training.batchnorm import LARGE_SHARE, synchronise
-from medmamba.training.config import TrainConfig
-from medmamba.training.imbalance import TrainingLoss
+from medmamba.training.lesson import Lesson
 from medmamba.training.limits import checkpoint_activations
 from medmamba.training.loader import Batch, Images, make_loader
 from medmamba.training.module import Trainee
 from medmamba.training.order import EpochBatches, FixedBatches
 from medmamba.training.plan import Plan
-from medmamba.training.provenance import class_counts
 from medmamba.training.seeds import WEIGHTS, seed_for, seeded
 from medmamba.training.timing import TimedBatches, remedy
 
@@ -51,26 +48,7 @@ class Prepared:
     remedy: str
 
 
-def describe_model(data: Dataset, config: TrainConfig) -> Bundle:
-    """The bundle that a run makes, but for its provenance."""
-    height, width = config.image_size
-    return Bundle(
-        model=config.model,
-        model_args=dict(config.model_args),
-        task=data.task,
-        classes=tuple(data.classes),
-        positive=data.positive,
-        preprocessing=Preprocessing(
-            height=height,
-            width=width,
-            channels=config.channels,
-            fit=config.fit,
-            reading=Reading(config.window, config.frame, config.max_pixels),
-        ),
-    )
-
-
-def new_net(bundle: Bundle, plan: Plan) -> tuple[nn.Module, torch.device]:
+def new_net(bundle: Bundle | Backbone, plan: Plan) -> tuple[nn.Module, torch.device]:
     """The network with its first weights, which the seed decides, and where it will run."""
     rate = plan.recipe.drop_path_rate
     extra = {} if rate is None else {"drop_path_rate": rate}  # of training alone: it is not the bundle's
@@ -94,7 +72,7 @@ def may_be_recorded(net: nn.Module, plan: Plan, device: torch.device) -> bool:
     return device.type == "cuda" and whole and plan.precision != "16-mixed" and isinstance(net, MedMamba)
 
 
-def check_counts(splits: Mapping[str, ImageSet], processes: int, parts: int = 1) -> None:
+def check_counts(splits: Mapping[str, Pictures], processes: int, parts: int = 1) -> None:
     """Raise `InputError` if there are too few images to train or to choose an epoch by."""
     if (count := len(splits["train"])) < 2 * processes * parts:
         where = f"{parts} parts in each of " * (parts > 1) + f"{processes} processes"
@@ -105,9 +83,8 @@ def check_counts(splits: Mapping[str, ImageSet], processes: int, parts: int = 1)
 
 def prepare(
     net: nn.Module,
-    bundle: Bundle,
+    lesson: Lesson,
     plan: Plan,
-    splits: Mapping[str, ImageSet],
     trainer: Trainer,
     first_epoch: int,
     *,
@@ -120,7 +97,7 @@ def prepare(
     Raises:
         InputError: An image cannot be read, there are too few, or the GPU has no room for them.
     """
-    config, recipe, shape = plan.config, plan.recipe, bundle.preprocessing
+    config, recipe, shape, splits = plan.config, plan.recipe, lesson.bundle.preprocessing, lesson.splits
     device, rank, processes = trainer.strategy.root_device, trainer.global_rank, trainer.world_size
     parts = config.accumulate
     check_counts(splits, processes, parts)
@@ -129,6 +106,7 @@ def prepare(
     logger.info("images: train %s; val %s", train.where(), val.where())
     if train.resident and config.workers:
         logger.info("workers %d have nothing to do: the images live on the GPU", config.workers)
+    draw = lesson.draw()
     order = EpochBatches(
         len(train),
         recipe.batch_size,
@@ -137,7 +115,8 @@ def prepare(
         processes=processes,
         parts=parts,
         epoch=first_epoch,
-        balance=splits["train"].targets if recipe.imbalance == "balanced-sampling" else None,
+        balance=draw.balance,
+        shares=draw.shares,
     )
     # smaller too where memory is short
     fixed = FixedBatches(len(val), max(1, recipe.batch_size // parts), rank=rank, processes=processes)
@@ -146,14 +125,10 @@ def prepare(
     if processes > 1 and (share := order.sizes[0] // (processes * parts)) < LARGE_SHARE:
         logger.info("batch normalisation over all processes, since each has only %d images of a batch", share)
         net = synchronise(net, device.type)
-    counts = list(class_counts(splits["train"], bundle).values())
     module = Trainee(
         net,
         recipe=recipe,
-        training_loss=TrainingLoss(
-            bundle.task, recipe.imbalance, counts, len(train), label_smoothing=recipe.label_smoothing
-        ),
-        task=bundle.task,
+        training_loss=lesson.training_loss(),
         preprocessing=shape,
         order=order,
         seed=config.seed,

@@ -10,26 +10,24 @@ from typing import Any
 
 from lightning import Trainer
 
-from medmamba.check.quick import settle_leaks, settle_patients
 from medmamba.data.dataset import Dataset
 from medmamba.data.faults import check_allowed
 from medmamba.data.opening import open_data
-from medmamba.data.related import check_start, lineage
 from medmamba.device import scan_backend
 from medmamba.errors import InputError
 from medmamba.training.checkpoint import check_same, load_checkpoint
 from medmamba.training.config import TrainConfig, TrainingError
 from medmamba.training.folder import RunLog, check_free, run_log
 from medmamba.training.history import best_of, is_over
-from medmamba.training.imbalance import check_choice, log_imbalance
 from medmamba.training.keeper import Keeper
+from medmamba.training.lesson import ClassLesson, Lesson
 from medmamba.training.lightning_trainer import determinism_restored, make_trainer, quiet, run_trainer
 from medmamba.training.limits import limits_explained
 from medmamba.training.plan import CHANGEABLE, Plan, Request, absolute, make_plan
 from medmamba.training.precision import describe_device
-from medmamba.training.preparation import Prepared, describe_model, may_be_recorded, new_net, prepare
+from medmamba.training.preparation import Prepared, may_be_recorded, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
-from medmamba.training.provenance import describe_data, describe_run, log_data, log_run
+from medmamba.training.provenance import describe_run, log_run
 from medmamba.training.start import seen_before, start_from
 from medmamba.training.timing import Pace
 
@@ -92,7 +90,7 @@ def fit(
                 seed=settings.seed,
                 allow=allow,
             )
-        return _train(data, Path(out), plan, resume, command, log)
+        return learn(ClassLesson(data, plan), Path(out), plan, resume, command, log)
 
 
 def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **options: Any) -> Path:
@@ -113,7 +111,10 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
     request = Request.from_dict(load_checkpoint(Path(folder))["request"])
     given = request.data if data is None else data
     if given is None:
-        raise InputError(f"the run in {folder} was given an opened data set; give it again as data=")
+        raise InputError(
+            f"the run in {folder} was given an opened data set; give it again as data=, "
+            "or several to pretrain with resume"
+        )
     return fit(
         given,
         out=folder,
@@ -128,26 +129,19 @@ def resume(folder: str | os.PathLike[str], *, data: Dataset | None = None, **opt
     )
 
 
-def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
-    config, allow = plan.config, plan.request.allow
-    check_choice(plan.recipe.imbalance, data.task)
-    bundle = describe_model(data, config)
-    net, device = new_net(bundle, plan)
-    splits = {name: data.split(name) for name in ("train", "val")}  # the only ones that training opens
-    plan = plan.settled(splits["train"], bundle.preprocessing)
+def learn(lesson: Lesson, folder: Path, plan: Plan, resume: bool, command: str | None, log: RunLog) -> Path:
+    """Train on a lesson, in a new folder or going on with the run in it; for the rest see `fit`."""
+    config = plan.config
+    net, device = new_net(lesson.bundle, plan)
+    lesson.open()
+    plan = plan.settled(lesson.splits["train"], lesson.bundle.preprocessing)
     recipe = plan.recipe
-    about = describe_data(data, splits, config.seed)
-    identity = plan.identity(about["fingerprint"])
+    identity = plan.identity(lesson.about["fingerprint"])
     state = load_checkpoint(folder) if resume else None
     if state is not None:
         check_same(folder, state["identity"], identity)
     else:
-        before = seen_before(config.init)
-        if not any(sentence.startswith("patient-overlap") for sentence in data.allowed):
-            about["allowed"] += settle_patients(splits["train"], splits["val"], allow)
-        about["allowed"] += settle_leaks(splits["train"], splits["val"], allow)
-        about["allowed"] += check_start(data, before, allow)
-        about |= lineage(data, before)
+        lesson.settle(seen_before(config.init))
     done = len(state["history"]) if state else 0
     recorded = may_be_recorded(net, plan, device)
     left = recipe.epochs - done
@@ -155,25 +149,25 @@ def _train(data: Dataset, folder: Path, plan: Plan, resume: bool, command: str |
     if trainer.is_global_zero and not resume:
         check_free(folder)
     backend, where = scan_backend(device), describe_device(device)
-    log_data(about)
-    log_imbalance(recipe.imbalance, data.task, about["counts"]["train"], len(splits["train"]))
+    lesson.tell()
     log_run(recipe, plan.settings_by_rule, backend=backend, device=where, precision=plan.precision)
     if state is not None:
         provenance = state["provenance"]
     else:
+        bundle = lesson.bundle
         start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
         chosen = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
-        provenance = describe_run(config, recipe, about, command, plan.settings_by_rule) | chosen
-    made = prepare(net, bundle, plan, splits, trainer, done, recorded=recorded)
+        provenance = describe_run(config, recipe, lesson.about, command, plan.settings_by_rule) | chosen
+    made = prepare(net, lesson, plan, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
     keeper = Keeper(
-        folder, bundle, provenance, stored=stored, targets=splits["val"].targets, save_seconds=config.save_seconds
+        folder, lesson.bundle, provenance, stored=stored, judge=lesson.judge(), save_seconds=config.save_seconds
     )
     if trainer.is_global_zero:  # nothing was written until here
         log.write_to(folder)
-        if not resume and data.made_splits and splits["train"].files is not None:
-            data.write_splits(folder / "splits.csv")
-    del splits  # what was read of them to be prepared need not stay
+        if not resume:
+            lesson.write_splits(folder)
+    lesson.forget()  # what was read of the images to be prepared need not stay
     if state is not None:
         keeper.restore(state, made.module)
         logger.info("resuming after epoch %d", done)

@@ -1,4 +1,4 @@
-"""Starting from the weights of another bundle."""
+"""Starting from the weights of a bundle or a backbone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import logging
 
 from torch import Tensor, nn
 
-from medmamba.bundle import load_bundle, read_weights
+from medmamba.backbone import load_start
+from medmamba.bundle import read_weights
 from medmamba.data.related import Seen, seen_by
 from medmamba.errors import InputError
 
@@ -14,16 +15,16 @@ logger = logging.getLogger(__name__)
 
 
 def seen_before(folder: str | None) -> tuple[Seen, ...]:
-    """What the model of a bundle has been trained on; nothing where there is no bundle to start from.
+    """What the model in a folder has been trained on; nothing where there is none to start from.
 
     Raises:
-        InputError: The folder is no bundle.
+        InputError: The folder holds no bundle and no backbone.
     """
-    return seen_by(load_bundle(folder).provenance) if folder else ()
+    return seen_by(load_start(folder).provenance) if folder else ()
 
 
 def start_from(net: nn.Module, model: str, classes: tuple[str, ...], folder: str) -> str:
-    """Load the weights of a bundle into a new network, in place.
+    """Load the weights of a bundle or a backbone into a new network, in place.
 
     All tensors must fit, but for the head, which stays new where the classes are others, and the first convolution,
     which is summed over its inputs for a one-channel network: grey images then give what they gave as RGB.
@@ -32,19 +33,19 @@ def start_from(net: nn.Module, model: str, classes: tuple[str, ...], folder: str
         net: The network.
         model: Its name.
         classes: Its classes, in order.
-        folder: The bundle.
+        folder: Of the bundle or the backbone.
 
     Returns:
         What was done, in a sentence, which is also logged.
 
     Raises:
-        InputError: The folder is no bundle, holds another model, or a tensor does not fit.
+        InputError: The folder holds neither, holds another model, or a tensor does not fit.
     """
-    bundle = load_bundle(folder)
-    if bundle.model != model:
-        raise InputError(f"{folder} holds {bundle.model}, not {model}; start from a bundle of the same model")
+    start = load_start(folder)
+    if start.model != model:
+        raise InputError(f"{folder} holds {start.model}, not {model}; start from a bundle of the same model")
     state, expected = read_weights(folder), net.state_dict()
-    head = head_names(net) if bundle.classes != classes else set()
+    head = head_names(net) if start.classes != classes else set()
     taken: dict[str, Tensor] = {}
     summed, wrong = [], []
     for name, tensor in expected.items():
@@ -66,7 +67,7 @@ def start_from(net: nn.Module, model: str, classes: tuple[str, ...], folder: str
     net.load_state_dict(taken, strict=False)
     sentence = f"start: {len(taken)} of {len(expected)} tensors from {folder}"
     if head:
-        sentence += f"; the head is new ({len(classes)} classes, others than the {len(bundle.classes)} before)"
+        sentence += f"; the head is new ({len(classes)} classes, others than the {len(start.classes)} before)"
     if summed:
         sentence += f"; {', '.join(summed)} summed over 3 channels for grey images"
     logger.info(sentence)

@@ -11,7 +11,7 @@ from medmamba.cli.verbs.data import Check, Prepare, Split
 from medmamba.cli.verbs.embed import Embed
 from medmamba.cli.verbs.ensemble import Ensemble
 from medmamba.cli.verbs.explain import Explain
-from medmamba.cli.verbs.learn import Calibrate, Demo, Train
+from medmamba.cli.verbs.learn import Calibrate, Demo, Pretrain, Train
 from medmamba.cli.verbs.report import Report
 from medmamba.cli.verbs.reproduce import Reproduce
 from medmamba.cli.verbs.stress import Robustness
@@ -22,6 +22,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "prepare": Prepare,
     "check": Check,
     "train": Train,
+    "pretrain": Pretrain,
     "ensemble": Ensemble,
     "calibrate": Calibrate,
     "evaluate": Evaluate,

@@ -89,6 +89,41 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Pretrain:
+    """Train one backbone on several data sets at once, for train --init to start from. No test split is opened.
+
+    Each data set has a head of its own, and the best epoch has the highest mean of their validation AUCs.
+    """
+
+    data: Positional[tuple[str, ...]]
+    """Two or more data sets, each as for train."""
+    out: Path
+    """Folder for the backbone; new or empty, unless --resume."""
+    config: TrainConfig = field(default_factory=TrainConfig)
+    resume: bool = False
+    """Go on from the last finished epoch of the run in --out, with the same data and options."""
+    allow: tuple[str, ...] = ()
+    """Faults of the data to go on in spite of, by name; see docs/how-to/check.md."""
+    model_args: tuple[str, ...] = ()
+    """More arguments of the model, as name=value with JSON values, for example drop_path_rate=0.2."""
+
+    def run(self) -> int:
+        from medmamba.training import pretrain
+
+        folder = pretrain(
+            self.data,
+            out=self.out,
+            config=self.config.with_options({"model_args": parse_arguments(self.model_args)}),
+            resume=self.resume,
+            allow=self.allow,
+            command=" ".join(["medmamba", *sys.argv[1:]]),
+        )
+        if is_first_process():
+            print(folder)
+        return 0
+
+
+@dataclass(frozen=True)
 class Calibrate:
     """Choose on validation images how a trained model decides: how sure it is, its threshold, when to ask a person.
 
