@@ -129,7 +129,6 @@ def test_a_step_minimises_the_loss_of_the_mixed_images() -> None:
         net,
         recipe=parse_recipe("mixup: 0.5", name="x"),
         training_loss=TrainingLoss(Task.BINARY, "none", [3, 2], 5),
-        task=Task.BINARY,
         preprocessing=Preprocessing(height=32, width=32),
         order=EpochBatches(5, 5, seed=0),
         seed=0,
