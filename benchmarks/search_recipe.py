@@ -1,11 +1,13 @@
-"""Search the numbers of the recipe `strong` with Optuna, on validation images alone; every trial is recorded.
+"""Search the numbers of the recipe `strong` with Optuna, on training and validation images alone; all is recorded.
 
-    python benchmarks/search_recipe.py DATA [--out FILE] [--trials 40] [--devices 4] [--per-device 3] [--deadline 540]
+    python benchmarks/search_recipe.py DATA [--out FILE] [--trials 48] [--devices 4] [--per-device 4] [--deadline 540]
 
-Each trial trains medmamba_tiny on RetinaMNIST, PneumoniaMNIST and BCCD's cells, all at 224 x 224, and is judged by the
-mean over the three of validation AUC and accuracy at the epoch that AUC chose. BUSI and BreastMNIST are not opened, so
-that the recipe may be tested on both; no test split is. Trials that a file holds already are taken into account, and
-a trial that the deadline cuts is thrown away.
+Each trial trains medmamba_tiny at 112 x 112 on small parts of RetinaMNIST, PneumoniaMNIST and BCCD's cells: 500 images
+of the training split to train on, 60 to choose the epoch, and those that are left, with the validation split, to judge
+what was chosen: so the epoch is chosen as by a user who has few images, and judged on many. The score is the mean over
+the sets of AUC and accuracy. The best trials, and the recipe as it was, are then trained at 224 x 224 with another
+seed, and the best of these is the recipe. BUSI and BreastMNIST are not opened, so that the recipe may be tested on
+both; no test split is. What a file holds already is taken into account, and what the deadline cuts is thrown away.
 """
 
 from __future__ import annotations
@@ -18,50 +20,64 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 import yaml
 
-from medmamba.bundle import load_bundle, write_json
-from medmamba.paper.sets import SOURCES, locate
-from medmamba.training.recipe import load_recipe
+from medmamba.bundle import write_json
+from medmamba.data import Dataset, open_data
+from medmamba.paper.sets import locate
 
 RESULTS = Path(__file__).parent / "results" / "recipe-search.json"
 SETS = ("retinamnist", "bccd", "pneumoniamnist")
-MODEL, SIDE, SEED = "medmamba_tiny", 224, 0
-BASE = "strong"
+MODEL = "medmamba_tiny"
+TRAIN, CHOOSE, JUDGE = 500, 60, 1000  # images at most
 LEAST, MOST = 20, 200  # epochs
+SIDE, SEED = 112, 0  # of the trials
+FINAL_SIDE, FINAL_SEED = 224, 1  # of the finalists
+FINALISTS = 5
+FINALS = 0.35  # share of the time until the deadline that is left for them
+BASE = "strong"
 SPACE: dict[str, optuna.distributions.BaseDistribution] = {
-    "lr": optuna.distributions.FloatDistribution(2e-4, 2e-3, log=True),
-    "weight_decay": optuna.distributions.FloatDistribution(0.01, 0.3, log=True),
-    "augment": optuna.distributions.CategoricalDistribution(("light", "autoaugment", "trivial")),
-    "mixup": optuna.distributions.CategoricalDistribution((0.0, 0.2, 0.5)),
+    "lr": optuna.distributions.FloatDistribution(3e-4, 3e-3, log=True),
+    "weight_decay": optuna.distributions.CategoricalDistribution((0.05, 0.2)),
+    "images": optuna.distributions.CategoricalDistribution((40_000, 80_000)),  # that a run goes through
+    "batch_size": optuna.distributions.CategoricalDistribution((32, 64)),
+    "augment": optuna.distributions.CategoricalDistribution(("light", "autoaugment", "trivial", "trivial-grey")),
+    "mixup": optuna.distributions.CategoricalDistribution((0.0, 0.2, 0.8)),
     "label_smoothing": optuna.distributions.CategoricalDistribution((0.0, 0.1)),
-    "ema": optuna.distributions.CategoricalDistribution((None, 0.99, 0.995, 0.999)),
-    "drop_path_rate": optuna.distributions.CategoricalDistribution((0.1, 0.2, 0.3)),
-    "batch_size": optuna.distributions.CategoricalDistribution((32, 64, 128)),
+    "ema": optuna.distributions.CategoricalDistribution((0.99, 0.998)),
+    "drop_path_rate": optuna.distributions.CategoricalDistribution((0.1, 0.3)),
+    "choose_from": optuna.distributions.CategoricalDistribution((0.0, 0.75)),
 }
+# the recipe before the search, as near as the space comes to it
+START = {"lr": 5e-4, "weight_decay": 0.05, "images": 80_000, "batch_size": 32, "augment": "trivial", "mixup": 0.2}
+START |= {"label_smoothing": 0.1, "ema": 0.998, "drop_path_rate": 0.1, "choose_from": 0.0}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, help="folder with medmnist/*.npz and bccd_cells")
     parser.add_argument("--out", type=Path, default=RESULTS)
-    parser.add_argument("--trials", type=int, default=40, help="in all, those of the file included")
-    parser.add_argument("--images", type=int, default=100_000, help="training images a run goes through at the most")
+    parser.add_argument("--trials", type=int, default=48, help="in all, those of the file included")
     parser.add_argument("--devices", type=int, default=1, help="CUDA devices; 0 for the processor")
-    parser.add_argument("--per-device", type=int, default=2)
+    parser.add_argument("--per-device", type=int, default=4)
     parser.add_argument("--deadline", type=float, default=float("inf"), help="seconds")
     parser.add_argument("--commit", default=None, help="of this code, where git is not to be had")
+    parser.add_argument("--one", help=argparse.SUPPRESS)  # a training in a process of its own
     arguments = parser.parse_args()
+    if arguments.one:
+        print(json.dumps(judged(arguments.data, **json.loads(arguments.one))))
+        return 0
     search = Search(arguments)
-    places = [f"cuda:{index}" for index in range(arguments.devices)] * arguments.per_device or ["cpu"]
-    with ThreadPoolExecutor(len(places)) as pool:
-        list(pool.map(search.work, places))
+    search.explore()
+    search.decide()
     print(json.dumps(search.best(), indent=1))
     return 0
 
@@ -75,8 +91,9 @@ class Search:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
-        out = self.arguments.out
-        self.trials: list[dict[str, Any]] = json.loads(out.read_text())["trials"] if out.exists() else []
+        found = json.loads(self.arguments.out.read_text()) if self.arguments.out.exists() else {}
+        self.trials: list[dict[str, Any]] = found.get("trials", [])
+        self.finalists: list[dict[str, Any]] = found.get("finalists", [])
         self.asked = len(self.trials)
         self.study = optuna.create_study(direction="maximize", sampler=sampler(self.asked))
         for each in self.trials:
@@ -84,100 +101,163 @@ class Search:
                 optuna.trial.create_trial(params=each["settings"], distributions=SPACE, value=each["score"])
             )
         if not self.trials:
-            self.study.enqueue_trial(start())
-
-    def work(self, place: str) -> None:
-        """Trials on one device until there are enough or there is no time."""
-        while self.left() > 0:
-            with self.lock:
-                if self.asked >= self.arguments.trials:
-                    return
-                self.asked += 1
-                trial = self.study.ask(SPACE)
-            if (sets := self.run(trial.params, place)) is None:
-                return
-            score = sum(each["auc"] + each["accuracy"] for each in sets.values()) / (2 * len(sets))
-            with self.lock:
-                self.study.tell(trial, score)
-                self.note({"settings": trial.params, "score": score, "sets": sets, "device": place})
+            self.study.enqueue_trial(START)
+        devices = [f"cuda:{index}" for index in range(self.arguments.devices)] or ["cpu"]
+        self.places = devices * self.arguments.per_device
 
     def left(self) -> float:
         """Seconds."""
         return self.arguments.deadline - (time.monotonic() - self.began)
 
-    def run(self, settings: dict[str, Any], place: str) -> dict[str, dict[str, Any]] | None:
-        """Validation figures by data set; None if time ran out."""
-        found = {}
-        with tempfile.TemporaryDirectory() as folder:
-            for name in SETS:
-                recipe = Path(folder) / "trial.yaml"
-                recipe.write_text(yaml.safe_dump(recipe_of(settings, SOURCES[name].train, self.arguments.images)))
-                out = Path(folder) / name
-                began = time.monotonic()
-                if not train(locate(self.arguments.data, name), out, recipe, place, self.left()):
-                    return None
-                found[name] = figures(out) | {"seconds": round(time.monotonic() - began, 1)}
-        return found
+    def explore(self) -> None:
+        """Trials, until there are enough or there is no time for another."""
+        with ThreadPoolExecutor(len(self.places)) as pool:
+            list(pool.map(self.work, self.places))
 
-    def note(self, trial: dict[str, Any]) -> None:
-        """Record a finished trial."""
-        self.trials.append(trial)
-        about = {"model": MODEL, "image_size": [SIDE, SIDE], "seed": SEED, "sets": SETS, "base": BASE}
-        about |= {"images": self.arguments.images, "commit": self.arguments.commit}
-        write_json(self.arguments.out, {**about, "trials": self.trials})
-        print(f"{len(self.trials)}: {trial['score']:.4f} {trial['settings']}", file=sys.stderr, flush=True)
+    def work(self, place: str) -> None:
+        """Trials on one device."""
+        while True:
+            with self.lock:
+                seconds = [each["seconds"] for each in self.trials]
+                expected = sum(seconds) / len(seconds) if seconds else 0.0
+                over = self.left() - expected < FINALS * self.arguments.deadline < float("inf")
+                if over or self.asked >= self.arguments.trials:
+                    return
+                self.asked += 1
+                trial = self.study.ask(SPACE)
+            if (found := self.run(trial.params, SETS, SIDE, SEED, place)) is None:
+                return
+            with self.lock:
+                self.study.tell(trial, found["score"])
+                self.trials.append(found)
+                self.write()
+                print(f"{len(self.trials)}: {found['score']:.4f} {trial.params}", file=sys.stderr, flush=True)
+
+    def decide(self) -> None:
+        """Finalists at full size, a process for each data set."""
+        ranked = sorted(self.trials, key=lambda each: -each["score"])[:FINALISTS]
+        wanted = [each["settings"] for each in ranked]
+        wanted += [START] if START not in wanted else []
+        known = [each["settings"] for each in self.finalists]
+        wanted = [settings for settings in wanted if settings not in known]
+        jobs = [(settings, name) for settings in wanted for name in SETS]
+        places = [self.places[number % len(self.places)] for number in range(len(jobs))]
+
+        def run(job: tuple[dict[str, Any], str], place: str) -> dict[str, Any] | None:
+            return self.run(job[0], (job[1],), FINAL_SIDE, FINAL_SEED, place)
+
+        with ThreadPoolExecutor(len(self.places)) as pool:
+            found = list(pool.map(run, jobs, places))
+        for number, settings in enumerate(wanted):
+            parts = found[number * len(SETS) : (number + 1) * len(SETS)]
+            if None not in parts:
+                sets = {name: figures for part in parts if part for name, figures in part["sets"].items()}
+                self.finalists.append({"settings": settings, "score": score(sets), "sets": sets})
+        self.write()
+
+    def run(
+        self, settings: dict[str, Any], sets: Sequence[str], side: int, seed: int, place: str
+    ) -> dict[str, Any] | None:
+        """What a training on each of some data sets gave; None if time ran out."""
+        began = time.monotonic()
+        kind, _, index = place.partition(":")
+        job = {"settings": settings, "sets": sets, "side": side, "seed": seed, "device": kind}
+        job["workers"] = max(1, (os.cpu_count() or 1) // len(self.places)) if kind == "cuda" else 0
+        if (found := train(self.arguments.data, job, index, self.left())) is None:
+            return None
+        seconds = round(time.monotonic() - began, 1)
+        return {"settings": settings, "score": score(found), "sets": found, "seconds": seconds}
+
+    def write(self) -> None:
+        """Record what is finished."""
+        about = {"model": MODEL, "sets": SETS, "base": BASE, "commit": self.arguments.commit}
+        about |= {"images": {"train": TRAIN, "choose": CHOOSE, "judge": JUDGE}}
+        about |= {"image_size": [SIDE, SIDE], "seed": SEED, "final_size": [FINAL_SIDE] * 2, "final_seed": FINAL_SEED}
+        write_json(self.arguments.out, {**about, "trials": self.trials, "finalists": self.finalists})
 
     def best(self) -> dict[str, Any] | None:
-        """The trial with the highest score."""
-        return max(self.trials, key=lambda each: each["score"], default=None)
+        """The finalist with the highest score."""
+        return max(self.finalists, key=lambda each: each["score"], default=None)
 
 
 def sampler(asked: int) -> optuna.samplers.BaseSampler:
     """Many trials are at work at once, so each is pushed away from those that are not told yet."""
-    return optuna.samplers.TPESampler(seed=SEED + asked, multivariate=True, constant_liar=True, n_startup_trials=12)
+    return optuna.samplers.TPESampler(seed=SEED + asked, multivariate=True, constant_liar=True, n_startup_trials=16)
 
 
-def start() -> dict[str, Any]:
-    """The recipe as it is."""
-    recipe = load_recipe(BASE)
-    return {name: getattr(recipe, name) for name in SPACE} | {"augment": "trivial"}
+def score(sets: dict[str, dict[str, Any]]) -> float:
+    """Mean over the sets of AUC and accuracy."""
+    return sum(each["auc"] + each["accuracy"] for each in sets.values()) / (2 * len(sets))
 
 
-def recipe_of(settings: dict[str, Any], train_images: int, images: int) -> dict[str, Any]:
-    """What a trial's YAML file holds: the same work for every data set, in bounds."""
-    rest = {"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 5}
-    augment = {"trivial": {"grey": "trivial-grey", "colour": "trivial"}}.get(settings["augment"], settings["augment"])
-    return {**rest, **settings, "augment": augment, "epochs": max(LEAST, min(MOST, images // train_images))}
-
-
-def train(data: Path, out: Path, recipe: Path, place: str, seconds: float) -> bool:
-    """Whether it ended in time."""
-    kind, _, index = place.partition(":")
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": index} if kind == "cuda" else dict(os.environ)
-    command = [sys.executable, "-m", "medmamba", "train", str(data), "--out", str(out), "--model", MODEL]
-    command += ["--recipe", str(recipe), "--image-size", str(SIDE), str(SIDE), "--seed", str(SEED), "--device", kind]
+def train(data: Path, job: dict[str, Any], index: str, seconds: float) -> dict[str, dict[str, Any]] | None:
+    """What `judged` gives, from a process of its own; None if it did not end in time."""
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": index} if index else {})
+    command = [sys.executable, __file__, str(data), "--one", json.dumps(job)]
+    limit = None if seconds == float("inf") else max(seconds, 0.1)
     try:
-        subprocess.run(
-            command, env=environment, check=True, capture_output=True, timeout=seconds if seconds < 1e9 else None
-        )
+        ended = subprocess.run(command, env=environment, check=True, capture_output=True, timeout=limit)
     except subprocess.TimeoutExpired:
-        return False
+        return None
     except subprocess.CalledProcessError as reason:
         raise SystemExit(f"a trial failed: {reason.stderr.decode()[-2000:]}") from reason
-    return True
+    found: dict[str, dict[str, Any]] = json.loads(ended.stdout.splitlines()[-1])
+    return found
 
 
-def figures(run: Path) -> dict[str, Any]:
-    """Of the epoch that was kept, on the validation split."""
-    outcome = load_bundle(run).provenance
-    validation = outcome["validation"]
-    right = sum(row["sensitivity"] * row["n"] for row in validation["per_class"] if row["n"])
-    return {
-        "auc": validation["auc"],
-        "accuracy": right / validation["n"],
-        "best_epoch": outcome["best_epoch"],
-        "epochs": outcome["epochs"],
-    }
+def judged(
+    folder: Path, settings: dict[str, Any], sets: Sequence[str], side: int, seed: int, device: str, workers: int
+) -> dict[str, dict[str, Any]]:
+    """Train on the part of each data set that is for it, and judge the epoch that was chosen on another part."""
+    from medmamba.metrics import summarise
+    from medmamba.predictor import load
+    from medmamba.training import TrainConfig, fit
+
+    found = {}
+    for name in sets:
+        data, began = parts(open_data(locate(folder, name))), time.monotonic()
+        with tempfile.TemporaryDirectory() as work:
+            recipe, out = Path(work) / "trial.yaml", Path(work) / "run"
+            recipe.write_text(yaml.safe_dump(recipe_of(settings)))
+            options = {"model": MODEL, "image_size": (side, side), "device": device, "workers": workers}
+            config = TrainConfig(recipe=str(recipe), seed=seed, save_seconds=1e9, progress=False, **options)
+            fit(data, out=out, config=config)
+            classifier = load(out, device=device)
+            images, bundle = data.split("test"), classifier.bundle
+            report = summarise(
+                bundle.task, classifier.scores(images), images.targets, bundle.classes, positive=bundle.positive
+            )
+            found[name] = {figure: report[figure]["value"] for figure in ("auc", "accuracy")} | {
+                "n": len(images),
+                "best_epoch": bundle.provenance["best_epoch"],
+                "epochs": bundle.provenance["epochs"],
+                "device": bundle.provenance["device"],
+                "seconds": round(time.monotonic() - began, 1),
+            }
+    return found
+
+
+def parts(data: Dataset) -> Dataset:
+    """A data set whose splits are cut from the training and validation split of another, the same in every trial.
+
+    `train` and `val` come from its training split; `test`, which judges, from what is left and the validation split.
+    """
+    seen = replace(data, splits={name: data.splits[name] for name in ("train", "val")}).split("all")
+    count = len(data.split("train"))
+    rng = np.random.default_rng(SEED)
+    order = rng.permutation(count)
+    rest = rng.permutation(np.concatenate([order[TRAIN + CHOOSE :], np.arange(count, len(seen))]))
+    cut = {"train": order[:TRAIN], "val": order[TRAIN : TRAIN + CHOOSE], "test": rest[:JUDGE]}
+    return replace(data, splits={name: lambda rows=rows: seen.take(np.sort(rows)) for name, rows in cut.items()})
+
+
+def recipe_of(settings: dict[str, Any]) -> dict[str, Any]:
+    """What a trial's YAML file holds."""
+    settings = dict(settings)
+    augment = {"trivial": {"grey": "trivial-grey", "colour": "trivial"}}.get(settings["augment"], settings["augment"])
+    steps = round(settings.pop("images") / settings["batch_size"])
+    rest = {"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 5}
+    return {**rest, **settings, "augment": augment, "epochs": {"steps": steps, "least": LEAST, "most": MOST}}
 
 
 if __name__ == "__main__":

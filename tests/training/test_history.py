@@ -29,6 +29,23 @@ def test_without_an_auc_the_loss_decides() -> None:
     assert best_of([]) is None
 
 
+def test_a_settled_epoch_comes_before_any_other() -> None:
+    run = epochs((0.9, 0.1), (0.8, 0.2), (0.7, 0.3))
+    assert best_of([run[0], run[1]]).epoch == 1  # type: ignore[union-attr]
+    early = [replace(run[0], settled=False), run[1], run[2]]
+    assert best_of(early).epoch == 2  # type: ignore[union-attr]
+    assert best_of(early[:1]).epoch == 1  # type: ignore[union-attr]
+
+
+def test_a_history_without_the_column_is_of_settled_epochs(tmp_path: Path) -> None:
+    early = [replace(FIRST, settled=False), replace(FIRST, epoch=2)]
+    write_history(tmp_path / "history.csv", early)
+    assert read_history(tmp_path / "history.csv") == early
+    lines = (tmp_path / "history.csv").read_text().splitlines()
+    (tmp_path / "history.csv").write_text("\n".join(line.rpartition(",")[0] for line in lines) + "\n")
+    assert [epoch.settled for epoch in read_history(tmp_path / "history.csv")] == [True, True]
+
+
 def test_a_run_is_over_after_its_epochs_or_its_patience() -> None:
     run = epochs((0.9, 0.5), (0.8, 0.5), (0.8, 0.5))
     assert not is_over(run, 4, None)

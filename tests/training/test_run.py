@@ -76,6 +76,14 @@ def test_the_kept_weights_are_those_whose_validation_auc_is_recorded(short_fit: 
     assert bundle.provenance["validation"]["auc"] == area == best
 
 
+def test_an_epoch_of_the_last_part_is_kept_where_the_recipe_says_so(short_fit: Fit, tmp_path: Path) -> None:
+    recipe = tmp_path / "late.yaml"
+    recipe.write_text("{lr: 0.05, choose_from: 0.75}")  # at this rate the last epoch is not the best by itself
+    run = short_fit(recipe=str(recipe), epochs=4, lr=0.05)
+    assert [row["settled"] for row in rows(run)] == ["False", "False", "False", "True"]
+    assert load_bundle(run).provenance["best_epoch"] == 4
+
+
 def test_c05_the_test_split_is_never_opened(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         for name in ("a", "b"):

@@ -23,6 +23,7 @@ class Epoch:
             classes).
         val_loss: Mean over the validation images.
         val_auc: On the validation images; None where they do not define one.
+        settled: Whether the share of the epochs that the recipe names in `choose_from` was over before it.
     """
 
     epoch: int
@@ -31,10 +32,14 @@ class Epoch:
     train_loss: float
     val_loss: float
     val_auc: float | None
+    settled: bool = True
 
 
 def is_better(new: Epoch, old: Epoch | None) -> bool:
-    """Whether an epoch has the higher validation AUC, or the same (or none) and the lower validation loss."""
+    """Whether an epoch has the higher validation AUC, or the same (or none) and the lower validation loss.
+
+    A settled epoch is better than any that is not.
+    """
     return old is None or _merit(new) > _merit(old)
 
 
@@ -54,8 +59,8 @@ def is_over(epochs: Sequence[Epoch], most: int, patience: int | None) -> bool:
     return len(epochs) >= most or (patience is not None and waited >= patience)
 
 
-def _merit(epoch: Epoch) -> tuple[float, float]:
-    return (-1.0 if epoch.val_auc is None else epoch.val_auc, -epoch.val_loss)
+def _merit(epoch: Epoch) -> tuple[bool, float, float]:
+    return epoch.settled, -1.0 if epoch.val_auc is None else epoch.val_auc, -epoch.val_loss
 
 
 def write_history(path: Path, epochs: Sequence[Epoch]) -> None:
@@ -80,6 +85,7 @@ def read_history(path: Path) -> list[Epoch]:
                 float(row["train_loss"]),
                 float(row["val_loss"]),
                 float(row["val_auc"]) if row["val_auc"] else None,
+                row.get("settled", "True") == "True",  # a run of before there was the column
             )
             for row in csv.DictReader(file)
         ]

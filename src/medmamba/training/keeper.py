@@ -109,7 +109,8 @@ class Keeper(Callback):
             raise TrainingError(f"the validation loss is {verdict.loss} after epoch {module.epoch + 1}")
         rate = module.trainer.optimizers[0].param_groups[0]["lr"]
         train_loss = module.loss_sum / module.seen
-        return Epoch(module.epoch + 1, rate, module.seen, train_loss, verdict.loss, verdict.auc), verdict.rows
+        settled = module.epoch >= module.recipe.choose_from * module.recipe.epochs
+        return Epoch(module.epoch + 1, rate, module.seen, train_loss, verdict.loss, verdict.auc, settled), verdict.rows
 
     def _log(self, module: Trainee, epoch: Epoch, better: bool) -> None:
         if epoch.epoch == 1 and epoch.val_auc is None:

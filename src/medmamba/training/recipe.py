@@ -33,6 +33,8 @@ class Recipe:
         gamma: Of `steps`.
         warmup_epochs: Of `cosine`: the rate first rises linearly for so many epochs, at most half of all.
         patience: Stop after so many epochs without a better validation AUC; None for never.
+        choose_from: Share of `epochs`, in [0, 1), from which on the epoch that is kept is chosen by validation AUC; until
+            then it is the best so far.
         augment: A name in `medmamba.data.augment.AUGMENTATIONS`.
         imbalance: A name in `medmamba.training.imbalance.CHOICES`.
         label_smoothing: Share of the target that is spread evenly over the classes, in [0, 1).
@@ -55,6 +57,7 @@ class Recipe:
     gamma: float = 0.1
     warmup_epochs: float = 0.0
     patience: int | None = None
+    choose_from: float = 0.0
     augment: str = "none"
     imbalance: str = "none"
     label_smoothing: float = 0.0
@@ -87,7 +90,9 @@ class Recipe:
         equal.
         """
         entries = asdict(self)
-        return {name: value for name, value in entries.items() if name not in ("mixup", "rules") or value}
+        return {
+            name: value for name, value in entries.items() if name not in ("mixup", "choose_from", "rules") or value
+        }
 
 
 # lowest and highest value of each number, and whether the highest itself is allowed
@@ -99,6 +104,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "gamma": (0, 1),
     "warmup_epochs": (0, math.inf),
     "patience": (1, math.inf),
+    "choose_from": (0, 0.999),
     "label_smoothing": (0, 0.999),
     "ema": (0, 0.999999),
     "drop_path_rate": (0, 0.999),
