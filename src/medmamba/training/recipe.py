@@ -33,8 +33,8 @@ class Recipe:
         gamma: Of `steps`.
         warmup_epochs: Of `cosine`: the rate first rises linearly for so many epochs, at most half of all.
         patience: Stop after so many epochs without a better validation AUC; None for never.
-        choose_from: Share of `epochs`, in [0, 1), from which on the epoch that is kept is chosen by validation AUC; until
-            then it is the best so far.
+        choose_from: Share of `epochs`, in [0, 1): the epoch that is kept is one after it, the best of those; until then
+            the best so far.
         augment: A name in `medmamba.data.augment.AUGMENTATIONS`.
         imbalance: A name in `medmamba.training.imbalance.CHOICES`.
         label_smoothing: Share of the target that is spread evenly over the classes, in [0, 1).
@@ -90,9 +90,8 @@ class Recipe:
         equal.
         """
         entries = asdict(self)
-        return {
-            name: value for name, value in entries.items() if name not in ("mixup", "choose_from", "rules") or value
-        }
+        late = ("mixup", "choose_from", "rules")
+        return {name: value for name, value in entries.items() if name not in late or value}
 
 
 # lowest and highest value of each number, and whether the highest itself is allowed
