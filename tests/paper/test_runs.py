@@ -18,7 +18,8 @@ from medmamba.paper.pace import Pace
 from medmamba.paper.plans import ABLATIONS, PLANS, RIVALS, Run
 from medmamba.paper.run_file import read_run
 from medmamba.paper.runs import is_finished, run_missing
-from medmamba.paper.worker import Job, make
+from medmamba.paper.job import Job
+from medmamba.paper.worker import make
 from medmamba.training.keeper import Keeper
 from medmamba.training.recipe import load_recipe
 from medmamba.training.rules import settle
