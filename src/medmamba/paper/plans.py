@@ -117,7 +117,7 @@ def runs(models: Iterable[str], sets: Iterable[str], recipe: str | None = None, 
 def table6() -> list[Run]:
     """MedMNIST at 28 pixels enlarged to 224, and ResNets with a stem for small images at 28."""
     small = MEDMNIST[:2]
-    return once(
+    return _once(
         runs(("medmamba_tiny", "resnet18", "convnext_tiny"), MEDMNIST),
         runs(("medmamba_small12", "medmamba_base16"), small),
         runs(("medmamba_tiny",), small, AUTOAUGMENT),
@@ -178,13 +178,13 @@ def _large(*models: str) -> list[Run]:
 
 def figures() -> list[Run]:
     """All of them."""
-    return once(*(of_figure(f"figure{number}") for number in (5, 7, 6)))
+    return _once(*(of_figure(f"figure{number}") for number in (5, 7, 6)))
 
 
 def everything() -> list[Run]:
     """All tables: first what tells most about the paper's claims, last what takes longest and tells least."""
     small = MEDMNIST[:2]
-    return once(
+    return _once(
         runs(("medmamba_tiny", "resnet18", "convnext_tiny"), MEDMNIST),
         runs(ABLATIONS, ("breastmnist", "busi")),
         runs(("medmamba_small12", "medmamba_base16"), small),
@@ -197,7 +197,7 @@ def everything() -> list[Run]:
     )
 
 
-def once(*groups: list[Run]) -> list[Run]:
+def _once(*groups: list[Run]) -> list[Run]:
     """All of the groups one after the other, each run where it stands first."""
     return list({run.name: run for group in groups for run in group}.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +28,21 @@ def is_finished(run: Unit, out: Path) -> bool:
     from medmamba.training.rules import settle
 
     try:
-        entries = read_backbone(run.file(out)) if isinstance(run, BackboneRun) else read_run(run.file(out))
+        if isinstance(run, BackboneRun):
+            entries = read_backbone(run.file(out))
+            images = sum(each["images"]["train"] for each in entries["data"])
+        else:
+            entries = read_run(run.file(out))
+            images = entries.get("train_images", 1)
     except InputError:
         return False
-    recipe, images = variant(run.recipe, run.changes), _train_images(entries)
+    recipe = variant(run.recipe, run.changes)
     # the recipe's rules for so many images; whether they are grey is not in the file
     settled = [settle(recipe, images=images, grey=answer)[0] for answer in (lambda: True, lambda: False)]
     if entries.get("recipe_settings") not in [json.loads(json.dumps(each.to_dict())) for each in settled]:
         return False
     found = {**entries, "settings": entries.get("settings", {}), "init": (entries.get("init") or {"name": ""})["name"]}
     return all(found.get(name) == value for name, value in _wanted(run).items())
-
-
-def _train_images(entries: Mapping[str, Any]) -> int:
-    if "train_images" in entries:
-        return int(entries["train_images"])
-    return sum(each["images"]["train"] for each in entries.get("data", ()) if isinstance(each, dict)) or 1
 
 
 def _wanted(run: Unit) -> dict[str, Any]:
