@@ -1,6 +1,8 @@
 """Runs with variants of a recipe and from backbones, and the plans that are made of them."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +27,7 @@ from medmamba.paper.sets import find, locate
 from medmamba.paper.variants import OPTIONS, by_file, by_option, variant, write_recipe
 from medmamba.paper.worker import make
 from medmamba.training import TrainConfig
+from medmamba.training.keeper import Keeper
 from medmamba.training.recipe import Recipe, load_recipe
 
 RETINA = Run("retinamnist", "medmamba_tiny", "strong")
@@ -180,11 +183,6 @@ def test_the_recipe_of_a_run_in_work_holds_what_was_changed(
 
 @pytest.mark.slow
 def test_a_backbone_that_was_stopped_goes_on_and_is_kept_where_asked(sets: Path, tmp_path: Path) -> None:
-    import os
-    import signal
-
-    from medmamba.training.keeper import Keeper
-
     backbone = BackboneRun("both", ("one", "two"), "medmamba_nano", "quick", 32, epochs=2)
     save, keep = Keeper.save, tmp_path / "keep"
 
@@ -276,17 +274,23 @@ def test_variants_have_the_pace_of_their_recipe(places: tuple[Path, Path]) -> No
 # plans
 
 
-@pytest.mark.parametrize(("name", "runs"), [("all", 141), ("rivals", 36), ("busi", 18), ("pretraining", 15)])
-def test_plans_name_every_run_once(name: str, runs: int) -> None:
+@pytest.mark.parametrize("name", RECIPE_PLANS)
+def test_plans_name_every_run_once(name: str) -> None:
     plan = RECIPE_PLANS[name]()
-    assert len({run.name for run in plan}) == len(plan)
-    assert len(plan) == runs if name != "all" else len(plan) <= runs
+    names = {run.name for run in plan}
+    assert len(names) == len(plan)
+    assert names <= {run.name for run in RECIPE_PLANS["all"]()}
     assert {run.seed for run in plan} == {0, 1, 2}
     assert {(run.recipe, run.image_size) for run in plan} == {("strong", 224)}
-    assert {each.name for other in RECIPE_PLANS for each in RECIPE_PLANS[other]()} == {
-        each.name for each in RECIPE_PLANS["all"]()
-    }
-    assert [run.model for run in RECIPE_PLANS["rivals"]()[:9]] == ["medmamba_tiny"] * 9
+
+
+def test_plans_hold_what_is_asked_in_the_order_of_its_worth() -> None:
+    rivals, busi, pretraining = (RECIPE_PLANS[name]() for name in ("rivals", "busi", "pretraining"))
+    assert (len(rivals), len(busi), len(pretraining)) == (4 * 3 * 3, 6 * 3, 3 + 4 * 3)
+    assert [run.model for run in rivals[:9]] == ["medmamba_tiny"] * 9
+    assert [run.model for run in busi[::3]][-2:] == ["densenet169", "medvit_tiny"]
+    assert [isinstance(run, BackboneRun) for run in pretraining] == [True] * 3 + [False] * 12
+    assert {run.needs for run in pretraining[3:]} == {run.name for run in pretraining[:3]}
 
 
 def test_a_part_that_the_recipe_has_already_is_left_out() -> None:
@@ -325,9 +329,7 @@ def test_a_choice_of_runs_keeps_the_backbones_that_they_need() -> None:
     assert all(isinstance(run, Run) and run.model == "resnet18" for run in chosen(plan, None, ["resnet18"]))
 
 
-def test_the_script_makes_the_plan_that_is_named(places: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    import signal
-
+def test_the_script_makes_the_plan_that_is_named(places: tuple[Path, Path]) -> None:
     data, out = places
     before = signal.getsignal(signal.SIGTERM)
     words = [str(data), "--out", str(out), "--work", str(out / "work"), "--devices", "0", "--only", "one"]
