@@ -8,8 +8,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from medmamba.paper.plans import Run
-from medmamba.paper.worker import Job
+from medmamba.paper.job import Job, Unit
 
 LAST_LINES = 5
 WORKER = ("-m", "medmamba.paper.worker")
@@ -37,7 +36,7 @@ class Launcher:
     commit: str | None
     keep: Path | None
 
-    def start(self, run: Run, device: str) -> subprocess.Popen[bytes]:
+    def start(self, run: Unit, device: str) -> subprocess.Popen[bytes]:
         """A worker; what it says goes to a log beside its folder of work."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         threads = max(1, cores // (len(self.devices) * self.per_device))
@@ -57,11 +56,11 @@ class Launcher:
             command = [sys.executable, *WORKER, job.to_json()]
             return subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
 
-    def log(self, run: Run) -> Path:
+    def log(self, run: Unit) -> Path:
         """Where a worker's words are."""
         return self.work / f"{run.name}.log"
 
-    def last_lines(self, run: Run) -> str:
+    def last_lines(self, run: Unit) -> str:
         """The end of a worker's log."""
         lines = self.log(run).read_text(encoding="utf-8", errors="replace").splitlines()
         return "\n".join(line[:300] for line in lines[-LAST_LINES:])

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from medmamba.errors import InputError
+from medmamba.paper.job import Unit
 from medmamba.paper.plans import Run
 from medmamba.paper.run_file import read_run
 from medmamba.paper.sets import SOURCES
+from medmamba.paper.variants import variant
 
 logger = logging.getLogger(__name__)
 
@@ -43,14 +45,16 @@ class Pace:
             key = entries["model"], entries["recipe"], entries["image_size"][0], epochs
             self._seen.setdefault(key, []).append(entries["train_seconds"] / entries["train_images"])
 
-    def seconds(self, run: Run) -> float:
-        """Expected, of what is left of a run; 0 where nothing like it was seen."""
+    def seconds(self, run: Unit) -> float:
+        """Expected, of what is left of a run; 0 where nothing like it was seen, and for a backbone."""
         from medmamba.training.history import read_history
 
+        if not isinstance(run, Run):
+            return 0.0
         images = SOURCES[run.data].train if run.data in SOURCES else None
         if images is None:
             return 0.0
-        epochs = _epochs(run.recipe, run.epochs, images)
+        epochs = _epochs(run.recipe, tuple(run.changes.items()), images)
         paces = self._seen.get((run.model, run.recipe, run.image_size, epochs))
         if not paces:
             return 0.0
@@ -59,8 +63,7 @@ class Pace:
 
 
 @cache
-def _epochs(recipe: str, epochs: int | None, images: int) -> int:
-    from medmamba.training.recipe import load_recipe
+def _epochs(recipe: str, changes: tuple[tuple[str, Any], ...], images: int) -> int:
     from medmamba.training.rules import settle
 
-    return settle(load_recipe(recipe, epochs=epochs), images=images, grey=lambda: True)[0].epochs
+    return settle(variant(recipe, dict(changes)), images=images, grey=lambda: True)[0].epochs

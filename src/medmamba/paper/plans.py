@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medmamba.paper.sets import locate, recipe_of
+from medmamba.paper.variants import option_words, recipe_words
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,8 @@ class Run:
         seed: 0 or more.
         model_args: More arguments of the model.
         epochs: In place of the recipe's.
+        settings: In place of the recipe's, by the names of `medmamba.training.recipe.Recipe`.
+        init: Name of the backbone that it starts from, the one of the same seed; empty for random weights.
     """
 
     data: str
@@ -31,12 +34,32 @@ class Run:
     seed: int = 0
     model_args: Mapping[str, Any] = field(default_factory=dict)
     epochs: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    init: str = ""
 
     @property
     def name(self) -> str:
         """Its place among the results, without an ending: `busi/medmamba_tiny/clinical-224-seed0`."""
-        epochs = "" if self.epochs is None else f"-epochs{self.epochs}"
-        return f"{self.data}/{self.model}/{self.recipe}-{self.image_size}{epochs}-seed{self.seed}"
+        parts = [f"{self.recipe}-{self.image_size}"]
+        parts += [] if self.epochs is None else [f"epochs{self.epochs}"]
+        parts += [f"{key}_{'none' if value is None else value}" for key, value in sorted(self.settings.items())]
+        parts += [f"init_{self.init}"] * bool(self.init)
+        return f"{self.data}/{self.model}/{'-'.join(parts)}-seed{self.seed}"
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The data that must be there."""
+        return (self.data,)
+
+    @property
+    def needs(self) -> str:
+        """Name of the `BackboneRun` that must have ended before; empty for none."""
+        return backbone_name(self.init, self.seed) if self.init else ""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """All that replaces a setting of the recipe."""
+        return ({} if self.epochs is None else {"epochs": self.epochs}) | dict(self.settings)
 
     def file(self, results: Path) -> Path:
         """Its file in a folder of results."""
@@ -45,11 +68,18 @@ class Run:
     def command(self, folder: Path) -> str:
         """The command line that trains the same; paths are below the folder of data."""
         path = locate(folder, self.data).relative_to(folder)
-        words = ["medmamba train", str(path), "--out RUN --model", self.model, "--recipe", self.recipe]
+        recipe, comment = recipe_words(self.recipe, self.changes)
+        words = ["medmamba train", str(path), "--out RUN --model", self.model, "--recipe", recipe]
         words += [f"--image-size {self.image_size} {self.image_size} --seed {self.seed}"]
-        words += [] if self.epochs is None else [f"--epochs {self.epochs}"]
+        words += option_words(self.changes)
+        words += [f"--init {self.needs}"] * bool(self.init)
         words += ["--model-args", *(f"{key}={value}" for key, value in self.model_args.items())] * bool(self.model_args)
-        return " ".join(words)
+        return " ".join(words) + comment
+
+
+def backbone_name(init: str, seed: int) -> str:
+    """The place of a backbone, among the results and below the folder of models."""
+    return f"backbones/{init}-seed{seed}"
 
 
 SEEDS = (0, 1, 2)

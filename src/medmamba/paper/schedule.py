@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from medmamba.errors import FailedError
+from medmamba.paper.backbone_runs import BackboneRun, read_backbone
+from medmamba.paper.job import Unit
 from medmamba.paper.launching import Launcher
 from medmamba.paper.pace import Pace
-from medmamba.paper.plans import Run
 from medmamba.paper.run_file import read_run
 from medmamba.paper.worker import STOPPED
 
@@ -58,9 +58,9 @@ class Summary:
 
 @dataclass
 class Working:
-    """A run at work; `since` is of the monotonic clock, `alone` says that it has its card for itself."""
+    """A run or a backbone at work; `since` is of the monotonic clock, `alone` says that it has its card for itself."""
 
-    run: Run
+    run: Unit
     device: str
     process: subprocess.Popen[bytes]
     since: float
@@ -73,14 +73,15 @@ class Schedule:
     def __init__(
         self,
         launcher: Launcher,
-        queue: list[Run],
+        queue: list[Unit],
         summary: Summary,
         deadline: float | None,
         cut: bool,
         report: Callable[[str], None],
     ) -> None:
         self.launcher, self.queue, self.summary = launcher, queue, summary
-        self.again: list[Run] = []  # failed once
+        self.again: list[Unit] = []  # failed once
+        self.backbones = {run.name for run in queue if isinstance(run, BackboneRun)}  # not made yet
         self.working: list[Working] = []
         self.began = time.monotonic()
         self.deadline, self.cut, self.report = deadline, cut, report
@@ -118,7 +119,7 @@ class Schedule:
         """Start what may start."""
         while (device := self.free(self.launcher.per_device)) and (run := self.next(self.queue)):
             self.start(run, device, alone=False)
-        while not self.queue and (device := self.free(1)) and (run := self.next(self.again)):
+        while all(map(self.waits, self.queue)) and (device := self.free(1)) and (run := self.next(self.again)):
             self.start(run, device, alone=True)
 
     def free(self, room: int) -> str | None:
@@ -129,14 +130,20 @@ class Schedule:
         device = min(busy, key=lambda name: busy[name])
         return device if busy[device] < room else None
 
-    def next(self, queue: list[Run]) -> Run | None:
-        """Take the first run that is foreseen to end in time out of a queue."""
+    def next(self, queue: list[Unit]) -> Unit | None:
+        """Take the first run that need not wait and is foreseen to end in time out of a queue."""
         for place, run in enumerate(queue):
+            if self.waits(run):
+                continue
             if self.cut or self.deadline is None or self.pace.seconds(run) <= self.left() - GRACE:
                 return queue.pop(place)
         return None
 
-    def start(self, run: Run, device: str, *, alone: bool) -> None:
+    def waits(self, run: Unit) -> bool:
+        """Whether the backbone that it starts from is not made yet."""
+        return run.needs in self.backbones
+
+    def start(self, run: Unit, device: str, *, alone: bool) -> None:
         """Start one."""
         self.report(f"start {run.name} on {device}{' again, alone' * alone}; {len(self.queue)} wait")
         self.working.append(Working(run, device, self.launcher.start(run, device), time.monotonic(), alone))
@@ -154,18 +161,39 @@ class Schedule:
         if code == 0:
             self.summary.done.append(run.name)
             self.launcher.log(run).unlink(missing_ok=True)
-            entries = read_run(run.file(self.launcher.out))
-            self.pace.learn(entries)
-            self.report(f"done {run.name} in {seconds:.0f} s: {_figures(entries)}")
+            self.backbones.discard(run.name)
+            self.report(f"done {run.name} in {seconds:.0f} s: {self.outcome(run)}")
         elif self.told or code == STOPPED:
             self.summary.stopped.append(run.name)
         elif code == 2 or each.alone:
             self.summary.failed[run.name] = lines = self.launcher.last_lines(run)
             self.report(f"FAILED {run.name} after {seconds:.0f} s (exit code {code}):\n{lines}")
+            self.give_up(run)
         else:
             self.again.append(run)
             lines = self.launcher.last_lines(run)
             self.report(f"failed {run.name} after {seconds:.0f} s (exit code {code}), once more later:\n{lines}")
+
+    def outcome(self, run: Unit) -> str:
+        """What a finished run came to, in words; the pace takes it into account."""
+        path = run.file(self.launcher.out)
+        if isinstance(run, BackboneRun):
+            entries = read_backbone(path)
+            figures = f"validation AUC {entries['validation']['auc']}, the mean over {len(entries['sets'])} sets"
+        else:
+            entries = read_run(path)
+            self.pace.learn(entries)
+            tested = (f"{name} {entries['test'][name]['value']}" for name in ("accuracy", "auc"))
+            figures = f"test {', '.join(tested)}"
+        return f"best epoch {entries['best_epoch']} of {entries['epochs']}, {figures}"
+
+    def give_up(self, backbone: Unit) -> None:
+        """The runs that start from what failed have failed with it."""
+        lost = [run for run in self.queue if run.needs == backbone.name]
+        self.queue = [run for run in self.queue if run not in lost]
+        for run in lost:
+            self.summary.failed[run.name] = reason = f"{backbone.name}, which it starts from, failed"
+            self.report(f"FAILED {run.name}: {reason}")
 
     def tell(self) -> None:
         """Tell all at work to stop, and start nothing more."""
@@ -192,9 +220,3 @@ class Schedule:
         """How far it is."""
         names = ", ".join(f"{each.run.name} ({time.monotonic() - each.since:.0f} s)" for each in self.working)
         return f"{len(self.summary.done)} done, {len(self.queue) + len(self.again)} wait; at work: {names}"
-
-
-def _figures(entries: Mapping[str, Any]) -> str:
-    """What a run came to, in words."""
-    figures = (f"{name} {entries['test'][name]['value']}" for name in ("accuracy", "auc"))
-    return f"best epoch {entries['best_epoch']} of {entries['epochs']}, test {', '.join(figures)}"
