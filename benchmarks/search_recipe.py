@@ -5,9 +5,10 @@
 Each trial trains medmamba_tiny at 112 x 112 on small parts of RetinaMNIST, PneumoniaMNIST and BCCD's cells: 500 images
 of the training split to train on, 60 to choose the epoch, and those that are left, with the validation split, to judge
 what was chosen: so the epoch is chosen as by a user who has few images, and judged on many. The score is the mean over
-the sets of AUC and accuracy. The best trials, and the recipe as it was, are then trained at 224 x 224 with another
-seed, and the best of these is the recipe. BUSI and BreastMNIST are not opened, so that the recipe may be tested on
-both; no test split is. What a file holds already is taken into account, and what the deadline cuts is thrown away.
+the sets of AUC and accuracy. The best trials, and the recipe as it was, are then trained at 224 x 224 with another seed
+for twice as long, and the best of these is the recipe. BUSI and BreastMNIST are not opened, so that the recipe may be
+tested on both; no test split is. What a file holds already is taken into account, and what the deadline cuts is thrown
+away.
 """
 
 from __future__ import annotations
@@ -39,15 +40,14 @@ SETS = ("retinamnist", "bccd", "pneumoniamnist")
 MODEL = "medmamba_tiny"
 TRAIN, CHOOSE, JUDGE = 500, 60, 1000  # images at most
 LEAST, MOST = 20, 200  # epochs
-SIDE, SEED = 112, 0  # of the trials
-FINAL_SIDE, FINAL_SEED = 224, 1  # of the finalists
+SIDE, SEED, IMAGES = 112, 0, 40_000  # of the trials; images are those that a run goes through
+FINAL_SIDE, FINAL_SEED, FINAL_IMAGES = 224, 1, 80_000  # of the finalists
 FINALISTS = 4
 FINALS = 0.42  # share of the time until the deadline that is left for them
 BASE = "strong"
 SPACE: dict[str, optuna.distributions.BaseDistribution] = {
     "lr": optuna.distributions.FloatDistribution(3e-4, 3e-3, log=True),
     "weight_decay": optuna.distributions.CategoricalDistribution((0.05, 0.2)),
-    "images": optuna.distributions.CategoricalDistribution((40_000, 80_000)),  # that a run goes through
     "batch_size": optuna.distributions.CategoricalDistribution((32, 64)),
     "augment": optuna.distributions.CategoricalDistribution(("light", "autoaugment", "trivial", "trivial-grey")),
     "mixup": optuna.distributions.CategoricalDistribution((0.0, 0.2, 0.8)),
@@ -57,7 +57,7 @@ SPACE: dict[str, optuna.distributions.BaseDistribution] = {
     "choose_from": optuna.distributions.CategoricalDistribution((0.0, 0.75)),
 }
 # the recipe before the search, as near as the space comes to it
-START = {"lr": 5e-4, "weight_decay": 0.05, "images": 80_000, "batch_size": 32, "augment": "trivial", "mixup": 0.2}
+START = {"lr": 5e-4, "weight_decay": 0.05, "batch_size": 32, "augment": "trivial", "mixup": 0.2}
 START |= {"label_smoothing": 0.1, "ema": 0.998, "drop_path_rate": 0.1, "choose_from": 0.0}
 
 
@@ -125,7 +125,7 @@ class Search:
                     return
                 self.asked += 1
                 trial = self.study.ask(SPACE)
-            if (found := self.run(trial.params, SETS, SIDE, SEED, place)) is None:
+            if (found := self.run(trial.params, SETS, place, side=SIDE, seed=SEED, images=IMAGES)) is None:
                 return
             with self.lock:
                 self.study.tell(trial, found["score"])
@@ -144,7 +144,8 @@ class Search:
         places = [self.places[number % len(self.places)] for number in range(len(jobs))]
 
         def run(job: tuple[dict[str, Any], str], place: str) -> dict[str, Any] | None:
-            return self.run(job[0], (job[1],), FINAL_SIDE, FINAL_SEED, place)
+            length = {"side": FINAL_SIDE, "seed": FINAL_SEED, "images": FINAL_IMAGES}
+            return self.run(job[0], (job[1],), place, **length)
 
         with ThreadPoolExecutor(len(self.places)) as pool:
             found = list(pool.map(run, jobs, places))
@@ -155,15 +156,13 @@ class Search:
                 self.finalists.append({"settings": settings, "score": score(sets), "sets": sets})
         self.write()
 
-    def run(
-        self, settings: dict[str, Any], sets: Sequence[str], side: int, seed: int, place: str
-    ) -> dict[str, Any] | None:
+    def run(self, settings: dict[str, Any], sets: Sequence[str], place: str, **rest: int) -> dict[str, Any] | None:
         """What a training on each of some data sets gave; None if time ran out."""
         began = time.monotonic()
         kind, _, index = place.partition(":")
-        job = {"settings": settings, "sets": sets, "side": side, "seed": seed, "device": kind}
-        job["workers"] = max(1, (os.cpu_count() or 1) // len(self.places)) if kind == "cuda" else 0
-        if (found := train(self.arguments.data, job, index, self.left())) is None:
+        cores = max(1, (os.cpu_count() or 1) // len(self.places))
+        job = {"settings": settings, "sets": sets, "device": kind, "workers": cores if kind == "cuda" else 0, **rest}
+        if (found := train(self.arguments.data, job, cores, index, self.left())) is None:
             return None
         seconds = round(time.monotonic() - began, 1)
         return {"settings": settings, "score": score(found), "sets": found, "seconds": seconds}
@@ -171,8 +170,9 @@ class Search:
     def write(self) -> None:
         """Record what is finished."""
         about = {"model": MODEL, "sets": SETS, "base": BASE, "commit": self.arguments.commit}
-        about |= {"images": {"train": TRAIN, "choose": CHOOSE, "judge": JUDGE}}
-        about |= {"image_size": [SIDE, SIDE], "seed": SEED, "final_size": [FINAL_SIDE] * 2, "final_seed": FINAL_SEED}
+        about |= {"parts": {"train": TRAIN, "choose": CHOOSE, "judge": JUDGE}}
+        about |= {"of_trials": {"image_size": [SIDE, SIDE], "seed": SEED, "images": IMAGES}}
+        about |= {"of_finalists": {"image_size": [FINAL_SIDE] * 2, "seed": FINAL_SEED, "images": FINAL_IMAGES}}
         write_json(self.arguments.out, {**about, "trials": self.trials, "finalists": self.finalists})
 
     def best(self) -> dict[str, Any] | None:
@@ -190,9 +190,10 @@ def score(sets: dict[str, dict[str, Any]]) -> float:
     return sum(each["auc"] + each["accuracy"] for each in sets.values()) / (2 * len(sets))
 
 
-def train(data: Path, job: dict[str, Any], index: str, seconds: float) -> dict[str, dict[str, Any]] | None:
+def train(data: Path, job: dict[str, Any], cores: int, index: str, seconds: float) -> dict[str, dict[str, Any]] | None:
     """What `judged` gives, from a process of its own; None if it did not end in time."""
-    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": index} if index else {})
+    threads = dict.fromkeys(("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"), str(cores))  # many processes share the cores
+    environment = os.environ | threads | ({"CUDA_VISIBLE_DEVICES": index} if index else {})
     command = [sys.executable, __file__, str(data), "--one", json.dumps(job)]
     limit = None if seconds == float("inf") else max(seconds, 0.1)
     try:
@@ -206,11 +207,19 @@ def train(data: Path, job: dict[str, Any], index: str, seconds: float) -> dict[s
 
 
 def judged(
-    folder: Path, settings: dict[str, Any], sets: Sequence[str], side: int, seed: int, device: str, workers: int
+    folder: Path,
+    settings: dict[str, Any],
+    sets: Sequence[str],
+    side: int,
+    seed: int,
+    images: int,
+    device: str,
+    workers: int,
 ) -> dict[str, dict[str, Any]]:
     """Train on the part of each data set that is for it, and judge the epoch that was chosen on another part."""
-    from medmamba.metrics import summarise
+    from medmamba.metrics import auc
     from medmamba.predictor import load
+    from medmamba.tasks import decide
     from medmamba.training import TrainConfig, fit
 
     found = {}
@@ -218,17 +227,18 @@ def judged(
         data, began = parts(open_data(locate(folder, name))), time.monotonic()
         with tempfile.TemporaryDirectory() as work:
             recipe, out = Path(work) / "trial.yaml", Path(work) / "run"
-            recipe.write_text(yaml.safe_dump(recipe_of(settings)))
+            recipe.write_text(yaml.safe_dump(recipe_of(settings, images)))
             options = {"model": MODEL, "image_size": (side, side), "device": device, "workers": workers}
             config = TrainConfig(recipe=str(recipe), seed=seed, save_seconds=1e9, progress=False, **options)
             fit(data, out=out, config=config)
             classifier = load(out, device=device)
-            images, bundle = data.split("test"), classifier.bundle
-            report = summarise(
-                bundle.task, classifier.scores(images), images.targets, bundle.classes, positive=bundle.positive
-            )
-            found[name] = {figure: report[figure]["value"] for figure in ("auc", "accuracy")} | {
-                "n": len(images),
+            judges, bundle = data.split("test"), classifier.bundle
+            scores = classifier.scores(judges)
+            answers = decide(bundle.task, scores, threshold=0.5, positive=bundle.positive)
+            found[name] = {
+                "auc": auc(bundle.task, scores, judges.targets, bundle.positive),
+                "accuracy": float((answers == judges.targets).mean()),
+                "n": len(judges),
                 "best_epoch": bundle.provenance["best_epoch"],
                 "epochs": bundle.provenance["epochs"],
                 "device": bundle.provenance["device"],
@@ -251,11 +261,10 @@ def parts(data: Dataset) -> Dataset:
     return replace(data, splits={name: lambda rows=rows: seen.take(np.sort(rows)) for name, rows in cut.items()})
 
 
-def recipe_of(settings: dict[str, Any]) -> dict[str, Any]:
-    """What a trial's YAML file holds."""
-    settings = dict(settings)
+def recipe_of(settings: dict[str, Any], images: int) -> dict[str, Any]:
+    """What a trial's YAML file holds, for a run that goes through so many images."""
     augment = {"trivial": {"grey": "trivial-grey", "colour": "trivial"}}.get(settings["augment"], settings["augment"])
-    steps = round(settings.pop("images") / settings["batch_size"])
+    steps = round(images / settings["batch_size"])
     rest = {"optimizer": "adamw", "schedule": "cosine", "warmup_epochs": 5}
     return {**rest, **settings, "augment": augment, "epochs": {"steps": steps, "least": LEAST, "most": MOST}}
 

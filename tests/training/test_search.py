@@ -26,13 +26,17 @@ def script(monkeypatch):
     return module
 
 
+def recipe_of_job(script, settings, images):
+    return parse_recipe(yaml.safe_dump(script.recipe_of(settings, images)), name="trial")
+
+
 def made(script, monkeypatch, tmp_path, trials, *, ends=lambda number: True):
     """The file of a search whose trainings are played."""
     jobs = []
 
-    def train(data, job, index, seconds):
+    def train(data, job, cores, index, seconds):
         jobs.append(job)
-        parse_recipe(yaml.safe_dump(script.recipe_of(job["settings"])), name="trial")  # one that training takes
+        recipe_of_job(script, job["settings"], job["images"])  # one that training takes
         figures = {"auc": 1 - job["settings"]["lr"], "accuracy": 0.5}  # the lower the rate, the better
         return dict.fromkeys(job["sets"], figures) if ends(len(jobs)) else None
 
@@ -96,7 +100,7 @@ def test_no_image_is_in_two_parts_and_none_of_the_test_split_is_opened(script, d
 
 
 def test_the_recipe_of_a_trial_is_one_that_training_takes(script):
-    recipe = parse_recipe(yaml.safe_dump(script.recipe_of(script.START)), name="trial")
+    recipe = recipe_of_job(script, script.START, 80_000)
     settled, _ = settle(recipe, images=546, grey=lambda: True)
-    assert settled.epochs == round(script.START["images"] / 32 / 18)  # 546 images are 18 batches
+    assert settled.epochs == round(80_000 / 32 / 18)  # 546 images are 18 batches
     assert (settled.augment, settled.mixup, recipe.rules["augment"].colour) == ("trivial-grey", 0.2, "trivial")
