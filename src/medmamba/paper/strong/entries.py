@@ -51,7 +51,7 @@ class Entry:
             return NOT_RUN
         words = interval_words(self.figures[metric], sign="+" if self.kind in (DIFFERENCE, GAIN) else "")
         words += f": {self.verdicts[metric]}" if metric in self.verdicts else ""
-        return words if self.seeds == SEEDS else f"{words} [{seed_words(self.seeds)}]"
+        return words if self.seeds == SEEDS else f"{words}, {seed_words(self.seeds)}"
 
     def records(self) -> list[dict[str, Any]]:
         """The same for a machine: an object a metric."""
@@ -103,12 +103,12 @@ def corrected(entries: Sequence[Entry]) -> list[Entry]:
     """The differences of one table with a verdict on each metric, their p-values corrected for their number (Holm).
 
     Means over several data sets are corrected among themselves, and so are single sets: the means are the question, the
-    sets tell where the answer is from.
+    sets tell where the answer is from. Fewer than all seeds get no verdict: they tell too little of their spread.
     """
     verdicts: list[dict[str, str]] = [{} for _ in entries]
     for metric in METRICS:
         for is_mean in (True, False):
-            family = [k for k, entry in enumerate(entries) if entry.figures and (len(entry.sets) > 1) is is_mean]
+            family = [k for k, entry in enumerate(entries) if entry.seeds == SEEDS and (len(entry.sets) > 1) is is_mean]
             figures = [entries[k].figures[metric] for k in family]
             for k, figure, p in zip(family, figures, holm([figure.p for figure in figures]), strict=True):
                 decided = p is not None and p < 1 - LEVEL

@@ -8,7 +8,7 @@ from typing import Any
 
 from medmamba.paper.plans import SEEDS
 from medmamba.paper.printed import Value, values
-from medmamba.paper.strong.entries import METRICS, NAMES, Entry, interval_words, number, seed_words
+from medmamba.paper.strong.entries import METRICS, NAMES, Entry, number, seed_words
 from medmamba.paper.strong.found import RECIPE, SETS
 
 TABLE = "table6"
@@ -57,7 +57,7 @@ def rows(ours: Entry) -> Sequence[tuple[str, ...]]:
             there, here, above, surely = mark.mean(metric), "not run", "not run", "not run"
             if ours.figures:
                 figure = ours.figures[metric]
-                here = interval_words(figure)
+                here = ours.words(metric)
                 above = "yes" if figure.mean > there else "no"
                 surely = "no interval" if figure.low is None else "yes" if figure.low > there else "no"
             found.append((mark.name, NAMES[metric], number(there), here, above, surely))

@@ -38,8 +38,8 @@ that its last part names, with commit, seed and card. What comes of the paper's 
 _READING = """## How to read it
 
 - Images of MedMNIST have 28 pixels and are enlarged to 224; BUSI's are scaled to 224. A figure is of single models, the
-  mean over seeds 0, 1 and 2, fixed beforehand; where fewer have run, the cell says how many in brackets. The epoch was
-  chosen on the validation split; the test split was scored once.
+  mean over seeds 0, 1 and 2, fixed beforehand; where fewer have run, the cell says how many and gives no verdict. The
+  epoch was chosen on the validation split; the test split was scored once.
 - Behind each figure stands its 95 % interval, in which seeds and test images are drawn together; on several sets those
   of each set by themselves. Of three seeds it is somewhat too narrow.
 - Differences are paired: both models have the same seeds and the same test images. `ahead` and `behind` are said where

@@ -54,7 +54,7 @@ def rivals(found: Runs) -> Sheet:
     means = [score(found, {data: found.strong(data, model) for data in SETS}, model=model) for model in MODELS]
     of_means = [entry for entry in against if len(entry.sets) > 1]
     where = "mean over the three sets"
-    lead = [f"{place(means, metric, where)} {standing(of_means, metric)}" for metric in METRICS]
+    lead = [f"{place(means, metric, where)} {standing(of_means, metric)}".strip() for metric in METRICS]
     parts = (
         differences_part(f"{label(MODEL)} less each rival, recipe {RECIPE}", "less", against),
         differences_part(f"What the recipe gives: {RECIPE} less the paper's", "model", lifted),
@@ -102,5 +102,5 @@ def busi(found: Runs) -> Sheet:
     parts.append(differences_part(f"{label(MODEL)} less each rival, recipe {RECIPE}", "less", against))
     parts.append(differences_part(f"What the recipe gives: {RECIPE} less the paper's", "model", lifted))
     records += [record for entry in (*against, *lifted) for record in entry.records()]
-    said = [f"{place(own, metric, 'BUSI')} {standing(against, metric)}" for metric in METRICS]
+    said = [f"{place(own, metric, 'BUSI')} {standing(against, metric)}".strip() for metric in METRICS]
     return Sheet("busi", "BUSI", tuple(said), tuple(parts), (), tuple(records))

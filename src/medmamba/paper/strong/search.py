@@ -39,7 +39,8 @@ def search(results: Path) -> Sheet:
     shown = best if trials[0] in best or trials[0] not in scored else [trials[0], *best]
     about = {key: value for key, value in entries.items() if _is_plain(value)}
     records = [{"kind": "trial", "file": FILE, "rank": scored.index(t) + 1, **t} for t in shown]
-    records.append({"kind": "search", "file": FILE, "trials": len(trials), **about})
+    tried = {name: _distinct(trials, name) for name in _settings(trials)}
+    records.append({**about, "kind": "search", "file": FILE, "trials": len(trials), "tried": tried})
     return Sheet(
         "search", TITLE, tuple(_lead(trials, scored, about)), (_table(trials, shown, scored),), (), tuple(records)
     )
@@ -67,20 +68,30 @@ def _table(
     """A column a trial: the first, then the best."""
     head = ("", "tried", *(f"trial {t['trial']}, rank {scored.index(t) + 1}" for t in shown))
     rows: list[tuple[str, ...]] = [("score", "", *(number(t["score"], digits=4) for t in shown))]
-    for name in dict.fromkeys(name for trial in trials for name in trial["settings"]):
-        tried = [trial["settings"][name] for trial in trials if name in trial["settings"]]
-        rows.append((name, _range(tried), *(plain(t["settings"].get(name, "-")) for t in shown)))
+    for name in _settings(trials):
+        values = (plain((t.get("settings") or {}).get(name, "-")) for t in shown)
+        rows.append((name, _range(_distinct(trials, name)), *values))
     for data in dict.fromkeys(name for trial in shown for name in trial.get("sets", ())):
         for metric in METRICS:
-            values = [(t.get("sets") or {}).get(data, {}).get(metric) for t in shown]
-            words = ("-" if value is None else number(value) for value in values)
+            figures = [(t.get("sets") or {}).get(data, {}).get(metric) for t in shown]
+            words = ("-" if figure is None else number(figure) for figure in figures)
             rows.append((f"{titles([data])}, {NAMES[metric]}", "", *words))
     return Part(f"The first and the best {TOP}", head, rows, has_runs=True)
 
 
-def _range(tried: Sequence[Any]) -> str:
-    """The values that a setting took, or its range."""
-    distinct = list({json.dumps(value, sort_keys=True): value for value in tried}.values())
+def _settings(trials: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Names of all settings that a trial has."""
+    return list(dict.fromkeys(name for trial in trials for name in trial.get("settings") or ()))
+
+
+def _distinct(trials: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+    """The values that a setting took."""
+    tried = [trial["settings"][name] for trial in trials if name in (trial.get("settings") or ())]
+    return list({json.dumps(value, sort_keys=True): value for value in tried}.values())
+
+
+def _range(distinct: Sequence[Any]) -> str:
+    """The values that a setting took in words; of many numbers the lowest and the highest."""
     numbers = sorted(value for value in distinct if isinstance(value, int | float))
     if len(numbers) > 4:
         words = [f"{plain(numbers[0])} to {plain(numbers[-1])}"]

@@ -18,7 +18,7 @@ from medmamba.paper.strong.scores import BUSI, MODELS
 
 AS_ONE_NOTE = (
     "The three networks of a cell as one model: the mean of their probabilities on each test image, all weighing the "
-    "same, which is what `medmamba ensemble` makes of them (without `--mirror`). The networks are taken as they are, so "
+    "same, which is what `medmamba ensemble` makes of them (without `--mirror`). The networks are taken as they are: "
     "the intervals of the last two columns hold the spread of test images alone."
 )
 
