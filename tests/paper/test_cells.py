@@ -8,7 +8,8 @@ import pytest
 from medmamba.errors import InputError
 from medmamba.metrics import accuracy, auc, f1
 from medmamba.metrics.intervals import resample_weights
-from medmamba.paper.cells import FIGURES, RunResult, mean_over_sets, paired, summarise
+from medmamba.paper.cells import as_one, mean_over_sets, paired, paired_over_sets, summarise
+from medmamba.paper.run_result import FIGURES, RunResult
 from medmamba.tasks import Task, decide
 
 
@@ -135,3 +136,79 @@ def test_a_mean_over_sets_draws_each_by_itself() -> None:
     assert two.mean == pytest.approx(one.mean)
     assert two.values == pytest.approx((one.mean, one.mean))
     assert two.high - two.low == pytest.approx((one.high - one.low) / np.sqrt(2), rel=0.15)
+
+
+def answers(seed: int, right: int, n: int = 100) -> RunResult:
+    """A run that is sure of all its answers, of which the first `right` of each class of n / 2 are right."""
+    run = result(seed, n=n, classes=2)
+    targets = run.arrays["targets"]
+    run.arrays["scores"] = np.eye(2, dtype=np.float32)[np.where(np.arange(n) // 2 < right, targets, 1 - targets)]
+    return run
+
+
+def test_a_paired_mean_over_sets_is_that_of_the_differences_and_each_set_is_drawn_by_itself() -> None:
+    """By hand: b has 45 of 50 right in each class of the first set, a 40, with one seed 35; 50 and 30 in the second."""
+    a = [[answers(0, 40), answers(1, 35)], [answers(0, 30)]]
+    b = [[answers(1, 45), answers(0, 45)], [answers(0, 50)]]
+    found = paired_over_sets(a, b)["accuracy"]
+    assert found.values == pytest.approx(((0.1 + 0.2) / 2, 0.4))
+    assert found.mean == pytest.approx((0.15 + 0.4) / 2)
+    # drawn apart: the images of each set, and the first one's seeds (spread of the mean of two drawn with replacement)
+    images = (np.mean([0.1, 0.2]) * 0.85 / 100, 0.4 * 0.6 / 100)
+    half = 1.96 * np.sqrt(sum(images) + 0.05**2 / 2) / 2
+    assert (found.low, found.high) == pytest.approx((found.mean - half, found.mean + half), abs=0.012)
+    one = paired(a[0], b[0])["accuracy"]
+    alone = paired_over_sets(a[:1], b[:1])["accuracy"]
+    assert (alone.mean, alone.low, alone.high, alone.p) == pytest.approx((one.mean, one.low, one.high, one.p))
+    with pytest.raises(InputError, match="no pairs"):
+        paired_over_sets(a, [b[0][:1], b[1]])
+
+
+def test_a_difference_has_a_p_that_goes_with_its_interval() -> None:
+    a, far, near = ([result(seed, n=150, skill=skill) for seed in range(3)] for skill in (1.0, 2.5, 1.15))
+    assert paired(a, far)["auc"].p == pytest.approx(2 / 2001)
+    found = paired(a, near)["auc"]
+    assert (found.p < 0.05) == (found.low > 0 or found.high < 0)
+    assert paired(a, a)["auc"].p == 1
+    assert summarise(a).figures["auc"].p is None
+
+
+def test_several_as_one_answer_by_the_mean_of_their_probabilities() -> None:
+    runs = [result(seed, n=240) for seed in range(3)]
+    one, gain = as_one(runs, resamples=200)
+    mean = np.mean([run.arrays["scores"].astype(float) for run in runs], axis=0)
+    targets = runs[0].arrays["targets"]
+    assert one["accuracy"].mean == pytest.approx(np.mean(mean.argmax(axis=1) == targets))
+    assert one["auc"].mean == pytest.approx(auc(Task.MULTICLASS, mean, targets, 2))
+    assert gain["auc"].mean == pytest.approx(one["auc"].mean - np.mean([run.figures()[0][1] for run in runs]))
+    assert gain["auc"].low > 0  # three noisy networks of equal skill
+    (weights,) = resample_weights(targets, None, 200, 0)
+    drawn = weights @ (mean.argmax(axis=1) == targets) / len(targets)
+    assert (one["accuracy"].low, one["accuracy"].high) == pytest.approx(tuple(np.quantile(drawn, [0.025, 0.975])))
+    alone, nothing = as_one(runs[:1], resamples=200)
+    assert alone["auc"].mean == summarise(runs[:1]).figures["auc"].mean
+    assert (nothing["auc"].low, nothing["auc"].high) == (0, 0)
+    with pytest.raises(InputError, match="different images"):
+        as_one([result(0), result(1, n=63)])
+
+
+def test_several_as_one_are_those_of_the_ensemble_of_the_package() -> None:
+    from torch import nn, tensor
+
+    from medmamba.network.ensemble import Ensemble
+
+    class Fixed(nn.Module):
+        """Answers with given logits."""
+
+        def __init__(self, scores: np.ndarray) -> None:
+            super().__init__()
+            self.logits = tensor(np.log(scores))
+
+        def forward(self, _: object) -> object:
+            return self.logits
+
+    runs = [result(seed) for seed in range(3)]
+    members = [Fixed(run.arrays["scores"].astype(float)) for run in runs]
+    together = Ensemble(members, mirror=False, independent=False)(tensor([0.0])).softmax(dim=-1).numpy()
+    one = as_one(runs, resamples=20)[0]
+    assert one["auc"].mean == pytest.approx(auc(Task.MULTICLASS, together, runs[0].arrays["targets"], 2))

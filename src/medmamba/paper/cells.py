@@ -8,65 +8,17 @@ the intervals are somewhat too narrow.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medmamba.errors import InputError
-from medmamba.metrics.classification import as_table
-from medmamba.metrics.figures import figures
 from medmamba.metrics.intervals import resample_weights
-from medmamba.tasks import Task, decide
+from medmamba.paper.run_result import FIGURES, RunResult
 
-FIGURES = {
-    "accuracy": "accuracy",
-    "auc": "auc",
-    "precision": "macro precision",
-    "sensitivity": "macro sensitivity",
-    "specificity": "macro specificity",
-    "f1": "macro f1",
-}
 RESAMPLES = 2000
 LEVEL = 0.95
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """A finished run.
-
-    Attributes:
-        path: Of its JSON file.
-        entries: What that holds.
-    """
-
-    path: Path
-    entries: dict[str, Any]
-
-    @cached_property
-    def arrays(self) -> dict[str, np.ndarray]:
-        """`scores` (n, classes), `targets` (n,), and `groups` (n,) where they are known."""
-        with np.load(self.path.with_suffix(".npz")) as stored:
-            return {name: stored[name] for name in stored.files}
-
-    @property
-    def task(self) -> Task:
-        return Task(self.entries["task"])
-
-    def figures(self, weights: np.ndarray | None = None) -> np.ndarray:
-        """Those of `FIGURES` in their order, (resamples, figures), or (1, figures) without weights; NaN: undefined."""
-        scores, targets = self.arrays["scores"].astype(np.float64), self.arrays["targets"]
-        positive = self.entries["positive"]
-        decided, truth = (
-            as_table(each, scores.shape[1])
-            for each in (decide(self.task, scores, threshold=0.5, positive=positive), targets)
-        )
-        weights = np.ones((1, len(targets))) if weights is None else weights
-        found = figures(self.task, scores, decided, truth, positive=positive, weights=weights)
-        return np.concatenate([found[name] for name in FIGURES.values()], axis=-1)
 
 
 @dataclass(frozen=True)
@@ -79,6 +31,8 @@ class Estimate:
         low: Of the 95 % interval over seeds and images; None where too many resamples do not define the figure.
         high: The same.
         values: Of each run.
+        p: Of "there is no difference", two-sided: twice the share of resamples on the rarer side of 0, at least
+            2 / (resamples + 1); None for a figure that is no difference, and where there is no interval.
     """
 
     mean: float
@@ -86,6 +40,7 @@ class Estimate:
     low: float | None
     high: float | None
     values: tuple[float, ...]
+    p: float | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +73,8 @@ def summarise(runs: Sequence[RunResult], *, resamples: int = RESAMPLES, seed: in
     """
     runs = _in_order(runs)
     values, drawn = _bootstrap([runs], resamples, seed)
-    return _cell(runs, values[0], drawn[0])
+    seeds = tuple(run.entries["seed"] for run in runs)
+    return Cell(len(runs), seeds, len(runs[0].arrays["targets"]), _estimates(values[0], drawn[0]))
 
 
 def paired(
@@ -137,12 +93,7 @@ def paired(
     Raises:
         InputError: There is no run, or seeds or test images are not the same.
     """
-    a, b = _in_order(a), _in_order(b)
-    seeds = [[run.entries["seed"] for run in runs] for runs in (a, b)]
-    if seeds[0] != seeds[1]:
-        raise InputError(f"the seeds {seeds[0]} and {seeds[1]} are no pairs; give runs of both models with each seed")
-    values, drawn = _bootstrap([a, b], resamples, seed)
-    return _cell(a, values[1] - values[0], drawn[1] - drawn[0]).figures
+    return _estimates(*_differences(a, b, resamples, seed), difference=True)
 
 
 def mean_over_sets(
@@ -166,6 +117,61 @@ def mean_over_sets(
     return _estimates(values, drawn)
 
 
+def paired_over_sets(
+    a: Sequence[Sequence[RunResult]], b: Sequence[Sequence[RunResult]], *, resamples: int = RESAMPLES, seed: int = 0
+) -> dict[str, Estimate]:
+    """Differences of two models as plain means over several data sets, b minus a, by the names of `FIGURES`.
+
+    Each resample draws, on each set by itself, the same seeds and the same images for both; `values` are those of the
+    sets.
+
+    Args:
+        a: Runs of the first model on each set, as for `paired`.
+        b: Of the second, the sets in the same order.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap on the first set, those on the others are numbered on from it.
+
+    Raises:
+        InputError: As for `paired`.
+    """
+    both = enumerate(zip(a, b, strict=True))
+    found = [_differences(first, second, resamples, seed + place) for place, (first, second) in both]
+    values = np.array([each.mean(axis=0) for each, _ in found])
+    return _estimates(values, np.mean([drawn for _, drawn in found], axis=0), difference=True)
+
+
+def as_one(
+    runs: Sequence[RunResult], *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[dict[str, Estimate], dict[str, Estimate]]:
+    """The networks of several runs as one model, whose probabilities are the mean of theirs, as of `medmamba ensemble`.
+
+    The networks are taken as they are: the intervals hold the spread of test images alone.
+
+    Args:
+        runs: As for `summarise`.
+        resamples: Bootstrap draws.
+        seed: Of the bootstrap.
+
+    Returns:
+        Its figures by the names of `FIGURES`, and what they are above the mean of the single networks' figures.
+
+    Raises:
+        InputError: As for `summarise`.
+    """
+    runs = _in_order(runs)
+    _check_images(runs)
+    scores = np.mean([run.arrays["scores"].astype(np.float64) for run in runs], axis=0)
+
+    def each(weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+        one = runs[0].figures_of(scores, weights)
+        return one, one - np.mean([run.figures(weights) for run in runs], axis=0)
+
+    drawn = [each(weights) for weights in _draws(runs[0], resamples, seed)]
+    one, gain = (np.concatenate(parts) for parts in zip(*drawn, strict=True))
+    values = each(None)
+    return _estimates(values[0], one), _estimates(values[1], gain, difference=True)
+
+
 def _in_order(runs: Sequence[RunResult]) -> list[RunResult]:
     runs = sorted(runs, key=lambda run: run.entries["seed"])
     seeds = [run.entries["seed"] for run in runs]
@@ -174,16 +180,37 @@ def _in_order(runs: Sequence[RunResult]) -> list[RunResult]:
     return runs
 
 
+def _check_images(runs: Sequence[RunResult]) -> None:
+    """Refuse runs that were tested on different images."""
+    for run in runs:
+        if not np.array_equal(run.arrays["targets"], runs[0].arrays["targets"]):
+            raise InputError(f"{run.path} and {runs[0].path} were tested on different images; take them apart")
+
+
+def _draws(run: RunResult, resamples: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each test image is drawn, portions of (some resamples, n)."""
+    groups = run.arrays["groups"].astype(str).tolist() if "groups" in run.arrays else None
+    return resample_weights(run.arrays["targets"], groups, resamples, seed)
+
+
+def _differences(
+    a: Sequence[RunResult], b: Sequence[RunResult], resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """b minus a of every pair, (runs, figures), and of every resample, (resamples, figures)."""
+    a, b = _in_order(a), _in_order(b)
+    seeds = [[run.entries["seed"] for run in runs] for runs in (a, b)]
+    if seeds[0] != seeds[1]:
+        raise InputError(f"the seeds {seeds[0]} and {seeds[1]} are no pairs; give runs of both models with each seed")
+    values, drawn = _bootstrap([a, b], resamples, seed)
+    return values[1] - values[0], drawn[1] - drawn[0]
+
+
 def _bootstrap(models: list[list[RunResult]], resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Figures of every run, (models, runs, figures), and means over drawn seeds, (models, resamples, figures)."""
-    first = models[0][0].arrays
-    for run in (run for runs in models for run in runs):
-        if not np.array_equal(run.arrays["targets"], first["targets"]):
-            raise InputError(f"{run.path} and {models[0][0].path} were tested on different images; take them apart")
+    _check_images([run for runs in models for run in runs])
     values = np.array([[run.figures()[0] for run in runs] for runs in models])
     generator, parts = np.random.default_rng((seed, 1)), []
-    groups = first["groups"].astype(str).tolist() if "groups" in first else None
-    for weights in resample_weights(first["targets"], groups, resamples, seed):
+    for weights in _draws(models[0][0], resamples, seed):
         count = len(models[0])
         chosen = generator.integers(0, count, (len(weights), count))
         shares = (chosen[:, :, None] == np.arange(count)).mean(axis=1)  # (resamples, runs)
@@ -192,19 +219,16 @@ def _bootstrap(models: list[list[RunResult]], resamples: int, seed: int) -> tupl
     return values, np.concatenate(parts, axis=1)
 
 
-def _cell(runs: list[RunResult], values: np.ndarray, drawn: np.ndarray) -> Cell:
-    seeds = tuple(run.entries["seed"] for run in runs)
-    return Cell(len(runs), seeds, len(runs[0].arrays["targets"]), _estimates(values, drawn))
+def _estimates(values: np.ndarray, drawn: np.ndarray, difference: bool = False) -> dict[str, Estimate]:
+    return {name: _estimate(values[:, k], drawn[:, k], difference) for k, name in enumerate(FIGURES)}
 
 
-def _estimates(values: np.ndarray, drawn: np.ndarray) -> dict[str, Estimate]:
-    return {name: _estimate(values[:, k], drawn[:, k]) for k, name in enumerate(FIGURES)}
-
-
-def _estimate(values: np.ndarray, drawn: np.ndarray) -> Estimate:
+def _estimate(values: np.ndarray, drawn: np.ndarray, difference: bool) -> Estimate:
     known = drawn[~np.isnan(drawn)]
-    low = high = None
+    low = high = p = None
     if len(known) >= 0.95 * len(drawn):
         low, high = (float(bound) for bound in np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+        rarer = min(np.count_nonzero(known <= 0), np.count_nonzero(known >= 0))
+        p = min(1.0, 2 * (rarer + 1) / (len(known) + 1)) if difference else None
     sd = float(values.std(ddof=1)) if len(values) > 1 else None
-    return Estimate(float(values.mean()), sd, low, high, tuple(float(value) for value in values))
+    return Estimate(float(values.mean()), sd, low, high, tuple(float(value) for value in values), p)

@@ -12,7 +12,8 @@ from medmamba.paper.plans import Run
 from medmamba.paper.run_file import read_run
 
 if TYPE_CHECKING:
-    from medmamba.paper.cells import Estimate, RunResult
+    from medmamba.paper.cells import Estimate
+    from medmamba.paper.run_result import RunResult
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ def find_runs(results: Path, data: str, network: Network, seeds: Sequence[int]) 
     Raises:
         InputError: A run file cannot be read.
     """
-    from medmamba.paper.cells import RunResult
+    from medmamba.paper.run_result import RunResult
 
     if network.model is None:
         return []

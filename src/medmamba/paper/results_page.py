@@ -61,7 +61,7 @@ def page(folder: Path) -> str:
     for name, (place, report) in drawn.items():
         shown = (str(PurePosixPath(place) / run) for run in runs_of_figure(name, report))
         named |= {run for run in shown if (folder / run).is_file()}
-    return _HEAD + "\n".join([*lines, *_trace(folder, sorted(named)), NOTICE, ""])
+    return _HEAD + "\n".join([*lines, *trace(folder, sorted(named), "paper"), NOTICE, ""])
 
 
 def read_sheet(path: Path) -> Sheet:
@@ -108,14 +108,10 @@ def _split(part: Part) -> tuple[list[tuple[str, ...]], list[str]]:
     return [row for row in part.rows if row not in missing], [f"{row[0]} ({row[-1]})" for row in missing]
 
 
-def _trace(folder: Path, names: Sequence[str]) -> Iterator[str]:
-    """A line for each run that a figure is from."""
-    yield from (
-        "## The runs",
-        "",
-        "Paths are below `benchmarks/results/paper`; AUC and accuracy are of the test split.",
-        "",
-    )
+def trace(folder: Path, names: Sequence[str], place: str = "") -> Iterator[str]:
+    """A line for each run that a figure is from; paths are below `folder`, which is `place` among the results."""
+    below = f"benchmarks/results/{place}".rstrip("/")
+    yield from ("## The runs", "", f"Paths are below `{below}`; AUC and accuracy are of the test split.", "")
     head = ("run", "seed", "commit", "device", "epoch, of", "minutes", "n", "accuracy", "AUC")
     yield from (*table_lines(head, [(f"`{name}`", *_facts(read_run(folder / name))) for name in names]), "")
 

@@ -11,11 +11,12 @@ from typing import Any
 
 from medmamba.errors import InputError
 from medmamba.evaluation import complexity
-from medmamba.paper.cells import FIGURES, Estimate, RunResult, mean_over_sets, summarise
+from medmamba.paper.cells import Estimate, mean_over_sets, summarise
 from medmamba.paper.costs import CLASSES
 from medmamba.paper.networks import label
 from medmamba.paper.plans import Run
 from medmamba.paper.run_file import read_run
+from medmamba.paper.run_result import FIGURES, RunResult
 from medmamba.paper.sets import source_of
 
 VARIANT = "medmamba_tiny_"  # how table 7's ablations begin
