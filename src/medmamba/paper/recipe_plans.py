@@ -25,6 +25,7 @@ STARTED = ("busi", "breastmnist", "retinamnist", "pneumoniamnist")
 
 FEWER_EPOCHS = 30
 PARTS: tuple[Mapping[str, Any], ...] = (  # each in place of what `strong` has
+    {"choose_from": 0.0},
     {"mixup": 0.0},
     {"label_smoothing": 0.0},
     {"ema": None},
