@@ -44,7 +44,6 @@ SIDE, SEED, IMAGES = 112, 0, 40_000  # of the trials; images are those that a ru
 FINAL_SIDE, FINAL_SEED, FINAL_IMAGES = 224, 1, 80_000  # of the finalists
 FINALISTS = 4
 FINALS = 0.42  # share of the time until the deadline that is left for them
-BASE = "strong"
 SPACE: dict[str, optuna.distributions.BaseDistribution] = {
     "lr": optuna.distributions.FloatDistribution(3e-4, 3e-3, log=True),
     "weight_decay": optuna.distributions.CategoricalDistribution((0.05, 0.2)),
@@ -94,6 +93,8 @@ class Search:
         found = json.loads(self.arguments.out.read_text()) if self.arguments.out.exists() else {}
         self.trials: list[dict[str, Any]] = found.get("trials", [])
         self.finalists: list[dict[str, Any]] = found.get("finalists", [])
+        for each in (*self.trials, *self.finalists):
+            each.setdefault("commit", found.get("commit"))  # a file of before each had its own
         self.asked = len(self.trials)
         self.study = optuna.create_study(direction="maximize", sampler=sampler(self.asked))
         for each in self.trials:
@@ -153,7 +154,8 @@ class Search:
             parts = found[number * len(SETS) : (number + 1) * len(SETS)]
             if None not in parts:
                 sets = {name: figures for part in parts if part for name, figures in part["sets"].items()}
-                self.finalists.append({"settings": settings, "score": score(sets), "sets": sets})
+                finalist = {"settings": settings, "score": score(sets), "sets": sets}
+                self.finalists.append(finalist | {"commit": self.arguments.commit})
         self.write()
 
     def run(self, settings: dict[str, Any], sets: Sequence[str], place: str, **rest: int) -> dict[str, Any] | None:
@@ -165,11 +167,12 @@ class Search:
         if (found := train(self.arguments.data, job, cores, index, self.left())) is None:
             return None
         seconds = round(time.monotonic() - began, 1)
-        return {"settings": settings, "score": score(found), "sets": found, "seconds": seconds}
+        found = {"settings": settings, "score": score(found), "sets": found, "seconds": seconds}
+        return found | {"commit": self.arguments.commit}
 
     def write(self) -> None:
         """Record what is finished."""
-        about = {"model": MODEL, "sets": SETS, "base": BASE, "commit": self.arguments.commit}
+        about = {"model": MODEL, "sets": SETS, "start": START}
         about |= {"parts": {"train": TRAIN, "choose": CHOOSE, "judge": JUDGE}}
         about |= {"of_trials": {"image_size": [SIDE, SIDE], "seed": SEED, "images": IMAGES}}
         about |= {"of_finalists": {"image_size": [FINAL_SIDE] * 2, "seed": FINAL_SEED, "images": FINAL_IMAGES}}

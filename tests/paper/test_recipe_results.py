@@ -18,6 +18,7 @@ from medmamba.paper.strong.found import SETS
 from medmamba.paper.strong.marks import MARKS
 from medmamba.paper.strong.page import TABLES, page, write_tables
 from medmamba.tasks import Task
+from medmamba.training.recipe import load_recipe
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -63,11 +64,15 @@ def results(tmp_path_factory):
     about["data"] = [{"name": "bccd", "share": 0.25, "validation_auc": 0.875}]
     (folder / "recipe" / "backbones" / "general-seed0.json").write_text(json.dumps(about))
     rates = {power: 0.321 if power == 2 else 10**-power for power in range(1, 9)}  # the highest is shown nowhere else
+    judged = {"bccd": {"auc": 0.8125, "accuracy": 0.75}}
     trials = [
-        {"settings": {"lr": rate, "odd": "new"}, "score": 0.7 + power / 100, "sets": {"bccd": {"auc": 0.8125}}}
+        {"settings": {"lr": rate, "odd": "new"}, "score": 0.7 + power / 100, "sets": judged, "commit": "abc"}
         for power, rate in rates.items()
     ]
-    (folder / "recipe-search.json").write_text(json.dumps({"commit": "abc", "trials": trials}))
+    found = {"model": "medmamba_tiny", "sets": ["bccd"], "start": trials[0]["settings"], "trials": trials}
+    found |= {"parts": {"train": 5, "choose": 6, "judge": 9}, "finalists": [{**trials[7], "score": 0.625}]}
+    found |= {f"of_{kind}": {"image_size": [8, 8], "seed": 3, "images": 99} for kind in ("trials", "finalists")}
+    (folder / "recipe-search.json").write_text(json.dumps(found))
     assert write_tables(folder) == list(TABLES)
     (folder / "strong.md").write_text(page(folder))
     return folder
@@ -198,10 +203,12 @@ def test_a_start_is_named_with_what_it_has_seen(results):
 
 def test_the_search_tells_the_first_and_the_best(results):
     text = (results / "strong.md").read_text()
-    assert "8 trials" in text
-    assert "The first, the recipe as it was, scored .7100; the best, trial 8, .7800." in text
-    assert "| trial 1, rank 8 | trial 8, rank 1 | trial 7, rank 2 |" in text
-    assert "| lr | 1e-08 to 0.321 | 0.1 | 1e-08 |" in text
+    assert "8 trials of medmamba_tiny on small parts of BCCD cells" in text
+    assert "The recipe as it was had rank 8, .7100." in text
+    assert "The best of these, .6250, is the recipe." in text
+    assert "the recipe as it was is not among them" in text
+    assert "| rank 1 | rank 2 | rank 3 | rank 4 | rank 5 | rank 8, as it was |" in text
+    assert "| lr | 1e-08 to 0.321 | 1e-08 | 1e-07 | 1e-06 | 1e-05 | 0.0001 | 0.1 |" in text
     assert "| odd | new | new |" in text
 
 
@@ -342,11 +349,24 @@ def test_every_committed_number_traces_to_runs_with_commit_seed_and_card():
         assert run["seed"] in SEEDS
         cell = str(path).rpartition("-seed")[0]
         assert settings.setdefault(cell, run["recipe_settings"]) == run["recipe_settings"], "seeds of other recipes"
-    kept = json.loads((RESULTS / "recipe-search.json").read_text())["trials"]
+    found = json.loads((RESULTS / "recipe-search.json").read_text())
+    kept = found["trials"]
     assert any(each["kind"] == "search" and each["trials"] == len(kept) for each in table(RESULTS, "search")["records"])
-    for trial in kept:
+    for trial in (*kept, *found["finalists"]):
         assert trial["settings"]
-        assert "score" in trial
+        assert trial["commit"]
+        assert all(figures["device"] for figures in trial["sets"].values())
+        means = [(each["auc"] + each["accuracy"]) / 2 for each in trial["sets"].values()]
+        assert trial["score"] == pytest.approx(sum(means) / len(means))
+
+
+def test_the_recipe_is_the_best_finalist():
+    found = json.loads((RESULTS / "recipe-search.json").read_text())
+    best = max(found["finalists"], key=lambda each: each["score"])
+    strong = load_recipe("strong")
+    assert strong.rules["epochs"].steps * strong.batch_size == found["of_finalists"]["images"]
+    for name, value in best["settings"].items():
+        assert getattr(strong, name) == (pytest.approx(value, rel=0.1) if name == "lr" else value)
 
 
 def test_a_table_comes_back_from_its_file(results):

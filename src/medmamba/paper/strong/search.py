@@ -16,6 +16,7 @@ from medmamba.paper.strong.starts import titles
 FILE = "recipe-search.json"
 TOP = 5
 TITLE = "The search"
+Trial = Mapping[str, Any]
 
 
 def search(results: Path) -> Sheet:
@@ -29,65 +30,69 @@ def search(results: Path) -> Sheet:
         return Sheet("search", TITLE, ("No trials of a search are kept: not run.",), (), (), ())
     try:
         entries = json.loads(path.read_text(encoding="utf-8"))
-        trials = [{"trial": place, **trial} for place, trial in enumerate(entries["trials"], 1)]
+        trials, start = _ranked(entries["trials"]), entries["start"]
+        finalists = _ranked(entries["finalists"])
+        about = {key: entries[key] for key in ("model", "sets", "parts", "of_trials", "of_finalists")}
     except (OSError, ValueError, KeyError, TypeError) as reason:
-        raise InputError(f"{path} is no file of a search ({reason}); restore it or delete it") from reason
-    scored = sorted((t for t in trials if t.get("score") is not None), key=lambda t: t["score"], reverse=True)
-    if not scored:
-        return Sheet("search", TITLE, (f"{len(trials)} trials are kept, none with a score.",), (), (), ())
-    best = scored[:TOP]
-    shown = best if trials[0] in best or trials[0] not in scored else [trials[0], *best]
-    about = {key: value for key, value in entries.items() if _is_plain(value)}
-    records = [{"kind": "trial", "file": FILE, "rank": scored.index(t) + 1, **t} for t in shown]
-    tried = {name: _distinct(trials, name) for name in _settings(trials)}
-    records.append({**about, "kind": "search", "file": FILE, "trials": len(trials), "tried": tried})
-    return Sheet(
-        "search", TITLE, tuple(_lead(trials, scored, about)), (_table(trials, shown, scored),), (), tuple(records)
-    )
+        raise InputError(f"{path} is no file of a search ({reason!r}); restore it or delete it") from reason
+    as_it_was = [trial for trial in trials[TOP:] if trial["settings"] == start]
+    tried = {name: _distinct(trials, name) for name in start}
+    shown = [*trials[:TOP], *as_it_was]
+    records = [{"kind": "trial", "file": FILE, **trial} for trial in shown]
+    records += [{"kind": "finalist", "file": FILE, **finalist} for finalist in finalists]
+    records.append({**about, "kind": "search", "file": FILE, "trials": len(trials), "start": start, "tried": tried})
+    parts = [Part("The best trials, and the recipe as it was", *_table(shown, start, tried), has_runs=True)]
+    if finalists:
+        parts.append(Part("The finalists", *_table(finalists, start, tried), has_runs=True))
+    return Sheet("search", TITLE, tuple(_lead(trials, finalists, start, about)), tuple(parts), (), tuple(records))
+
+
+def _ranked(trials: Sequence[Trial]) -> list[Trial]:
+    """The best first, each with its rank."""
+    ordered = sorted(trials, key=lambda trial: -trial["score"])
+    return [{"rank": rank, **trial} for rank, trial in enumerate(ordered, 1)]
 
 
 def _lead(
-    trials: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]], about: Mapping[str, Any]
+    trials: Sequence[Trial], finalists: Sequence[Trial], start: Mapping[str, Any], about: Mapping[str, Any]
 ) -> list[str]:
-    sets = list(dict.fromkeys(name for trial in trials for name in trial.get("sets", ())))
-    first, best = trials[0], scored[0]
-    start = "has no score" if first.get("score") is None else f"scored {number(first['score'], digits=4)}"
-    highest = f"trial {best['trial']}, {number(best['score'], digits=4)}"
+    parts, few, full = about["parts"], about["of_trials"], about["of_finalists"]
     said = [
-        f"{len(trials)} trials, judged by validation images alone of {titles(sets)}.",
-        f"The first, the recipe as it was, {start}; the best, {highest}. The best of many is partly luck: its score is "
-        "no estimate of what it will give.",
+        f"{len(trials)} trials of {about['model']} on small parts of {titles(about['sets'])}, no test image among "
+        f"them: {parts['train']} images to train on, {parts['choose']} to choose the epoch, and at most "
+        f"{parts['judge']} others to judge what was chosen. The score is the mean over the sets of AUC and accuracy. "
+        f"A trial trains at {few['image_size'][0]} pixels for {few['images']} images, with seed {few['seed']}."
     ]
-    words = "; ".join(f"{key} {plain(value)}" for key, value in about.items() if key != "sets" and value is not None)
-    return [*said, f"What was the same in all: {words}."] if words else said
+    if known := [trial for trial in trials if trial["settings"] == start]:
+        said.append(f"The recipe as it was had rank {known[0]['rank']}, {number(known[0]['score'], digits=4)}.")
+    if finalists:
+        more = (
+            "" if any(each["settings"] == start for each in finalists) else "; the recipe as it was is not among them"
+        )
+        said.append(
+            f"The best were trained again at {full['image_size'][0]} pixels for {full['images']} images with seed "
+            f"{full['seed']}{more}. The best of these, {number(finalists[0]['score'], digits=4)}, is the recipe."
+        )
+    return [*said, "The best of many is partly luck: its score is no estimate of what it will give."]
 
 
 def _table(
-    trials: Sequence[Mapping[str, Any]], shown: Sequence[Mapping[str, Any]], scored: Sequence[Mapping[str, Any]]
-) -> Part:
-    """A column a trial: the first, then the best."""
-    head = ("", "tried", *(f"trial {t['trial']}, rank {scored.index(t) + 1}" for t in shown))
+    shown: Sequence[Trial], start: Mapping[str, Any], tried: Mapping[str, Sequence[Any]]
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """A column a trial, by rank."""
+    names = (f"rank {t['rank']}{', as it was' * (t['settings'] == start)}" for t in shown)
     rows: list[tuple[str, ...]] = [("score", "", *(number(t["score"], digits=4) for t in shown))]
-    for name in _settings(trials):
-        values = (plain((t.get("settings") or {}).get(name, "-")) for t in shown)
-        rows.append((name, _range(_distinct(trials, name)), *values))
-    for data in dict.fromkeys(name for trial in shown for name in trial.get("sets", ())):
+    rows += [(name, _range(values), *(plain(t["settings"][name]) for t in shown)) for name, values in tried.items()]
+    for data in shown[0]["sets"]:
         for metric in METRICS:
-            figures = [(t.get("sets") or {}).get(data, {}).get(metric) for t in shown]
-            words = ("-" if figure is None else number(figure) for figure in figures)
-            rows.append((f"{titles([data])}, {NAMES[metric]}", "", *words))
-    return Part(f"The first and the best {TOP}", head, rows, has_runs=True)
+            figures = (number(t["sets"][data][metric]) for t in shown)
+            rows.append((f"{titles([data])}, {NAMES[metric]}", "", *figures))
+    return ("", "tried", *names), rows
 
 
-def _settings(trials: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Names of all settings that a trial has."""
-    return list(dict.fromkeys(name for trial in trials for name in trial.get("settings") or ()))
-
-
-def _distinct(trials: Sequence[Mapping[str, Any]], name: str) -> list[Any]:
+def _distinct(trials: Sequence[Trial], name: str) -> list[Any]:
     """The values that a setting took."""
-    tried = [trial["settings"][name] for trial in trials if name in (trial.get("settings") or ())]
-    return list({json.dumps(value, sort_keys=True): value for value in tried}.values())
+    return list({json.dumps(value): value for value in (trial["settings"][name] for trial in trials)}.values())
 
 
 def _range(distinct: Sequence[Any]) -> str:
@@ -98,9 +103,3 @@ def _range(distinct: Sequence[Any]) -> str:
     else:
         words = list(map(plain, numbers))
     return ", ".join([*words, *sorted(plain(value) for value in distinct if not isinstance(value, int | float))])
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, list):
-        return all(isinstance(each, str | int | float) for each in value)
-    return value is None or isinstance(value, str | int | float)
