@@ -132,6 +132,7 @@ def card(bundle: Bundle) -> str:
     known = facts(bundle)
     rows = "\n".join(f"| {name} | {markdown_cell(value)} |" for name, value in known.items() if name not in _OF_CLASSES)
     purpose = f"**{markdown_cell(known['purpose'])}**\n\n" if "purpose" in known else ""
+    scoped = "" if bundle.decisions.scope is None else "; `refer` says where one is unlike the training images"
     allowed = known.get("trained in spite of")
     warning = f"**Trained in spite of: {markdown_cell(allowed)}.**\n\n" if allowed else ""
     return f"""# {markdown_cell(bundle.model)}: {markdown_cell(", ".join(bundle.classes))}
@@ -148,7 +149,8 @@ Research software, not a medical device.
 
 {_figures(bundle)} chose the epoch and are optimistic; `metrics.json` of an evaluation on the test split is what to
 quote. The model has seen images like those named above and no others: another scanner, hospital, population or
-disease may give other results. It answers one of its classes for any picture, also for one that shows none of them.
+disease may give other results. It answers one of its classes for any picture, also for one that shows none of
+them{scoped}.
 """
 
 

@@ -149,7 +149,7 @@ class Predict:
     in its place is the model, always.
     """
 
-    model: Positional[Path]
+    model: Positional[str]
     """Folder of the trained model, or a .onnx file that export wrote; or the first image, for the model in the box."""
     images: Positional[tuple[str, ...]]
     """Files, folders (searched through), glob patterns, or .txt lists of paths."""
@@ -195,12 +195,12 @@ class Predict:
         return 1 if failed else 0
 
 
-def model_and_images(first: Path, others: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+def model_and_images(first: str, others: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     """What was named as model and as images; the model in the box, which is said, where the first is an image."""
     from medmamba import boxed
     from medmamba.data.finding import names_images
 
     if not names_images(first):
-        return first, others
+        return Path(first), others
     print(f"medmamba: no model was named, so the model in the box answers: {boxed.PURPOSE}", file=sys.stderr)
-    return boxed.path(), (str(first), *others)
+    return boxed.path(), (first, *others)
