@@ -155,3 +155,25 @@ def test_the_card_says_what_it_is_not_and_takes_class_names_literally() -> None:
     assert "not a medical device" in text
     assert "<script>" not in text.replace("\\<script\\>", "")
     assert "a\\|b" in text
+
+
+def test_weights_in_float16_are_half_as_large_and_computed_in_float32(saved: Path, tmp_path: Path) -> None:
+    model = load_model(saved)
+    BUNDLE.save(tmp_path / "half", model.state_dict(), half=True)
+    whole, half = (path / "weights.safetensors" for path in (saved, tmp_path / "half"))
+    assert half.stat().st_size < 0.6 * whole.stat().st_size  # names and counts are as they were
+    kept, rounded = load_file(half), load_model(tmp_path / "half")
+    for name, tensor in rounded.state_dict().items():
+        before = model.state_dict()[name]
+        assert kept[name].dtype == (torch.float16 if before.dtype == torch.float32 else before.dtype)
+        assert tensor.dtype == before.dtype
+        torch.testing.assert_close(tensor, before, rtol=2**-11, atol=2**-24)
+    images = torch.rand(2, 3, 32, 48)
+    torch.testing.assert_close(rounded(images), model(images), rtol=1e-2, atol=1e-2)
+
+
+def test_what_float16_cannot_hold_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    state = {name: tensor * 0 + 1e6 for name, tensor in BUNDLE.build_model().state_dict().items()}
+    with pytest.raises(InputError, match="float16 cannot hold"):
+        BUNDLE.save(tmp_path / "half", state, half=True)
+    assert not (tmp_path / "half").exists()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
+BOXED = ("bundle.json", "card.md", "weights.safetensors", "scope.safetensors", "report-test/report.html")
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +35,9 @@ def test_f003_a_pure_wheel_without_torch_or_compiler(wheel):
         names
     )
     assert any(name.endswith("LICENSE") for name in names)
+    box = ("__init__.py", "NOTICE.md", *(f"bundle/{name}" for name in BOXED))
+    assert {f"medmamba/boxed/{name}" for name in box} <= set(names)
+    assert wheel.stat().st_size < 6_000_000  # 4 of them the weights in the box
     assert str(ROOT) not in text
 
 

@@ -138,7 +138,7 @@ def facts(backbone: Backbone) -> dict[str, str]:
     return {
         "model": f"{backbone.model}, pre-trained: no classes of its own, train from it with --init",
         **({"trained in spite of": allowed} if allowed else {}),
-        "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
+        "input": str(shape),
         **{f"data set {number}": _told(data, head, areas) for number, head in enumerate(backbone.heads, start=1)},
         "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,
         "has seen": ", ".join(each["name"] for each in data.get("seen") or ()) or UNKNOWN,

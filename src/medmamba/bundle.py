@@ -129,9 +129,12 @@ class Bundle:
         except (TypeError, ValueError) as reason:
             raise InputError(f"{model} cannot be built: {reason}") from reason
 
-    def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
-        """Write description, weights and card into a folder, which is made if needed; each file is replaced whole."""
-        save_weights(folder, state_dict)
+    def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor], *, half: bool = False) -> None:
+        """Write description, weights and card into a folder, which is made if needed; each file is replaced whole.
+
+        Arguments and errors are those of `save_weights`.
+        """
+        save_weights(folder, state_dict, half=half)
         self.save_description(folder)
 
     def save_description(self, folder: str | os.PathLike[str]) -> None:
@@ -234,22 +237,38 @@ def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> 
     return model.eval()
 
 
-def save_weights(folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
-    """Write the tensors of a network into a folder, which is made if needed; the file is replaced whole."""
+def save_weights(folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor], *, half: bool = False) -> None:
+    """Write the tensors of a network into a folder, which is made if needed; the file is replaced whole.
+
+    Args:
+        folder: Of the bundle.
+        state_dict: The tensors by name.
+        half: Round float32 to float16 on disk, for half the size. `read_weights` gives float32 again, in which a
+            network computes.
+
+    Raises:
+        InputError: A number is too large for float16, whose largest is 65504.
+    """
+    import torch
     from safetensors.torch import save
 
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
+    if half:
+        tensors = {name: each.half() if each.dtype == torch.float32 else each for name, each in tensors.items()}
+        if wrong := [name for name, each in tensors.items() if not each.isfinite().all()]:
+            raise InputError(f"{wrong[0]} holds numbers that float16 cannot hold; save the weights in float32")
+    folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / WEIGHTS, save(tensors))
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a bundle by name, on the CPU.
+    """The tensors of a bundle by name, on the CPU; those that lie there in float16 as float32.
 
     Raises:
         InputError: The file is missing or damaged.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
@@ -257,9 +276,10 @@ def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     if not path.is_file():
         raise InputError(f"{folder} has no {WEIGHTS}; the bundle is incomplete, train again or copy it again")
     try:
-        return load_file(path)
+        tensors = load_file(path)
     except (SafetensorError, OSError) as reason:
         raise InputError(f"{path} is damaged ({reason}); copy it again or train again") from None
+    return {name: each.float() if each.dtype == torch.float16 else each for name, each in tensors.items()}
 
 
 def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, what: str) -> None:

@@ -17,7 +17,8 @@ _OF_CLASSES = (
     "training images",
     "validation images",
     "validation sensitivity",
-)  # the card's table of classes
+    "purpose",
+)  # stands elsewhere in the card
 
 
 def facts(bundle: Bundle) -> dict[str, str]:
@@ -37,11 +38,12 @@ def facts(bundle: Bundle) -> dict[str, str]:
     allowed = "; ".join(data.get("allowed") or ())
     return {
         "model": bundle.model,
+        **{name: str(origin[name]) for name in ("purpose", "credit") if origin.get(name)},
         **_answer(bundle),
         **({"trained in spite of": allowed} if allowed else {}),
         "task": bundle.task.value,
         "classes": ", ".join(bundle.classes),
-        "input": f"{shape.height} x {shape.width} (height x width), {shape.channels} channels, {shape.fit}",
+        "input": str(shape),
         "files": f"window {shape.reading.window}, frame {shape.reading.frame}",
         "data": str(data.get("name", UNKNOWN)),
         "data fingerprint": str(data.get("fingerprint", UNKNOWN)),
@@ -129,13 +131,15 @@ def card(bundle: Bundle) -> str:
     """A short model card in Markdown."""
     known = facts(bundle)
     rows = "\n".join(f"| {name} | {markdown_cell(value)} |" for name, value in known.items() if name not in _OF_CLASSES)
+    purpose = f"**{markdown_cell(known['purpose'])}**\n\n" if "purpose" in known else ""
+    scoped = "" if bundle.decisions.scope is None else "; `refer` says where one is unlike the training images"
     allowed = known.get("trained in spite of")
     warning = f"**Trained in spite of: {markdown_cell(allowed)}.**\n\n" if allowed else ""
     return f"""# {markdown_cell(bundle.model)}: {markdown_cell(", ".join(bundle.classes))}
 
 Research software, not a medical device.
 
-{warning}| | |
+{purpose}{warning}| | |
 | --- | --- |
 {rows}
 
@@ -145,7 +149,8 @@ Research software, not a medical device.
 
 {_figures(bundle)} chose the epoch and are optimistic; `metrics.json` of an evaluation on the test split is what to
 quote. The model has seen images like those named above and no others: another scanner, hospital, population or
-disease may give other results. It answers one of its classes for any picture, also for one that shows none of them.
+disease may give other results. It answers one of its classes for any picture, also for one that shows none of
+them{scoped}.
 """
 
 

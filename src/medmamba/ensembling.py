@@ -118,8 +118,8 @@ def _check_member(first_folder: Path, first: Bundle, folder: Path, bundle: Bundl
             f"{folder} has the positive class {names[0]!r} and {first_folder} {names[1]!r}; give models of one question"
         )
     ours, theirs = first.preprocessing.to_dict(), bundle.preprocessing.to_dict()
-    if different := [name for name in ours if ours[name] != theirs[name]]:
-        told = ", ".join(f"{name} {theirs[name]} and {ours[name]}" for name in different)
+    if different := [name for name in {**ours, **theirs} if ours.get(name) != theirs.get(name)]:
+        told = ", ".join(f"{name} {theirs.get(name)} and {ours.get(name)}" for name in different)
         raise InputError(f"{folder} and {first_folder} read images differently ({told}); train both with the same")
     if not _same_images(first, bundle):
         raise InputError(

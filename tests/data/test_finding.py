@@ -11,6 +11,7 @@ from dicoms import save
 from pictures import save_image
 
 from medmamba.data import find_images, open_data, read_image
+from medmamba.data.finding import names_images
 from medmamba.errors import InputError
 
 Make = Callable[..., Path]
@@ -102,3 +103,30 @@ def test_a_named_pipe_is_passed_over_and_refused_and_nobody_waits(tmp_path: Path
     assert [path.name for _, path in find_images([tmp_path])] == ["pipe.png", "real.png"]
     with pytest.raises(InputError, match=r"pipe.png is no file"):
         read_image(tmp_path / "pipe.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("absent.png", True),
+        ("A.DCM", True),
+        ("volume.nii.gz", True),
+        ("new/*", True),
+        ("list.txt", True),
+        ("run", False),
+        ("model.onnx", False),
+        ("weights.pth", False),
+        (".", False),
+    ],
+)
+def test_what_names_images_by_itself(tmp_path, name, expected):
+    assert names_images(tmp_path / name) is expected
+
+
+def test_a_folder_called_like_a_picture_is_a_folder_and_unnamed_dicom_an_image(tmp_path):
+    (tmp_path / "run.png").mkdir()
+    assert not names_images(tmp_path / "run.png")
+    (tmp_path / "IM0001").write_bytes(b"\0" * 128 + b"DICM")
+    assert names_images(tmp_path / "IM0001")
+    (tmp_path / "IM0002").write_bytes(b"something else")
+    assert not names_images(tmp_path / "IM0002")

@@ -102,3 +102,27 @@ def test_impossible_settings_are_refused(settings: dict[str, object], message: s
 def test_other_arrays_are_no_images(image: np.ndarray) -> None:
     with pytest.raises(InputError, match="an image must be uint8"):
         Preprocessing(8, 8).pixels(image)
+
+
+def test_a_larger_picture_is_shrunk_to_the_detail_of_the_training_images_first():
+    shape = Preprocessing(56, 56, channels=1, detail=28)
+    small = np.random.default_rng(0).integers(0, 256, (28, 28), dtype=np.uint8)
+    plain = Preprocessing(56, 56, channels=1)
+    assert (shape.pixels(small) == plain.pixels(small)).all()  # which is no larger
+    large = np.asarray(Image.fromarray(small).resize((280, 140), Image.Resampling.NEAREST))
+    shrunk = np.asarray(Image.fromarray(large).resize((28, 28), Image.Resampling.BILINEAR))
+    assert (shape.pixels(large) == plain.pixels(shrunk)).all()
+    assert (shape.pixels(large) != plain.pixels(large)).any()
+    boxed = Preprocessing(56, 56, channels=1, fit="letterbox", detail=28)
+    assert boxed.pixels(np.full((140, 280), 200, np.uint8))[0].tolist() == (
+        [[0] * 56] * 14 + [[200] * 56] * 28 + [[0] * 56] * 14
+    )
+
+
+def test_the_detail_is_stored_only_where_there_is_one():
+    plain, shape = Preprocessing(56, 56), Preprocessing(56, 56, detail=28)
+    assert "detail" not in plain.to_dict()
+    assert [Preprocessing.from_dict(each.to_dict()) for each in (plain, shape)] == [plain, shape]
+    assert "from at most 28 pixels a side" in str(shape)
+    with pytest.raises(InputError, match="detail 0 is no image size"):
+        Preprocessing(56, 56, detail=0)

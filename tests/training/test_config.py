@@ -5,6 +5,7 @@ import pytest
 
 from medmamba.errors import InputError
 from medmamba.training.config import TrainConfig
+from medmamba.training.plan import Request, make_plan
 
 
 def test_the_command_line_can_build_on_the_options_without_torch() -> None:
@@ -31,3 +32,9 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
 def test_impossible_options_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         TrainConfig().with_options(options)
+
+
+def test_a_run_of_before_there_was_a_detail_can_be_resumed_and_one_with_another_cannot() -> None:
+    plain, shrunk = (make_plan(Request(None, None, None, None, TrainConfig(detail=each))) for each in (None, 28))
+    assert "detail" not in plain.identity("x")
+    assert shrunk.identity("x")["detail"] == 28

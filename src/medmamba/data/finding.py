@@ -89,6 +89,17 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, Path
     return [(str(path), path) for given in paths for path in _expand(Path(given))]
 
 
+def names_images(path: str | os.PathLike[str]) -> bool:
+    """Whether a path names images by itself, and no model: a file with an image's extension, there or not; a list file
+    `.txt`; a DICOM file without an extension; or a glob pattern. A folder does not: it may be a model.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return False
+    known = path.name.lower().endswith((*EXTENSIONS, *REFUSED_EXTENSIONS, ".txt"))
+    return known or _is_unnamed_dicom(path) or (not path.exists() and glob.has_magic(str(path)))
+
+
 def _expand(given: Path) -> Iterator[Path]:
     if given.is_dir():
         found, skipped = walk_images(given, EXTENSIONS + REFUSED_EXTENSIONS)

@@ -34,6 +34,9 @@ class Preprocessing:
         mean: Subtracted from pixels in 0 to 1.
         std: Then divided by; more than 0.
         reading: How files are read, before all of it.
+        detail: Rows and columns that a larger picture is first resized to, from 1, so that it shows no more detail than
+            the training images had; None for no such limit. Pictures of that size and smaller ones are left as they
+            are. With `letterbox` it is the longer side that is brought to it.
     """
 
     height: int
@@ -43,9 +46,10 @@ class Preprocessing:
     mean: float = 0.5
     std: float = 0.5
     reading: Reading = field(default_factory=Reading)
+    detail: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("height", "width"):
+        for name in ("height", "width", *["detail"] * (self.detail is not None)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise InputError(f"{name} {value!r} is no image size; give a whole number of pixels from 1")
@@ -79,12 +83,23 @@ class Preprocessing:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
     def _fit(self, picture: Image.Image) -> Image.Image:
-        if self.fit == "squash":
-            return picture.resize((self.width, self.height), Image.Resampling.BILINEAR)
         top, left, height, width = self.box(picture.height, picture.width)
+        if self.detail is not None:
+            picture = self._coarsen(picture, self.detail)
+        if self.fit == "squash":
+            return picture.resize((width, height), Image.Resampling.BILINEAR)
         canvas = Image.new(picture.mode, (self.width, self.height))
         canvas.paste(picture.resize((width, height), Image.Resampling.BILINEAR), (left, top))
         return canvas
+
+    def _coarsen(self, picture: Image.Image, detail: int) -> Image.Image:
+        width, height = picture.size
+        if self.fit == "squash":
+            size = min(width, detail), min(height, detail)
+        else:
+            scale = min(1.0, detail / max(width, height))
+            size = max(1, round(width * scale)), max(1, round(height * scale))
+        return picture.resize(size, Image.Resampling.BILINEAR)
 
     def box(self, height: int, width: int) -> tuple[int, int, int, int]:
         """Where an image of height x width pixels lies in what reaches the model: (top, left, height, width)."""
@@ -102,9 +117,16 @@ class Preprocessing:
             return (scaled - np.float32(self.mean)) / np.float32(self.std)
         return (pixels.float() / 255 - self.mean) / self.std
 
+    def __str__(self) -> str:
+        shrunk = "" if self.detail is None else f", from at most {self.detail} pixels a side"
+        return f"{self.height} x {self.width} (height x width), {self.channels} channels, {self.fit}{shrunk}"
+
     def to_dict(self) -> dict[str, Any]:
         """The settings as JSON takes them."""
-        return asdict(self)
+        entries = asdict(self)
+        if self.detail is None:  # as versions that knew no such limit wrote it, and read it
+            del entries["detail"]
+        return entries
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any]) -> Preprocessing:

@@ -27,6 +27,8 @@ class TrainConfig:
         image_size: Height and width in pixels that images are resized to.
         channels: 3 (RGB) or 1 (grey).
         fit: `squash` to the size, or `letterbox` to keep the aspect ratio.
+        detail: Rows and columns that larger pictures are shrunk to before that: those of the training images where they
+            are small, so that others are not unlike them for being sharper. Stored with the model.
         window: Of images with more than 8 bits: `file` for the file's own window, else by range; CENTER,WIDTH, as
             -650,1500; or a preset, as lung, bone, brain or soft-tissue. Stored with the model.
         frame: Of a file with several frames or pages: `first`, `middle`, or a number from 1. Stored with the model.
@@ -61,6 +63,7 @@ class TrainConfig:
     image_size: tuple[int, int] = (224, 224)
     channels: int = 3
     fit: str = "squash"
+    detail: int | None = None
     window: str = "file"
     frame: str = "first"
     max_pixels: int = 178_956_970

@@ -157,7 +157,14 @@ def describe_preprocessing(config: TrainConfig) -> Preprocessing:
     """How pixels reach the model of a run."""
     height, width = config.image_size
     reading = Reading(config.window, config.frame, config.max_pixels)
-    return Preprocessing(height=height, width=width, channels=config.channels, fit=config.fit, reading=reading)
+    return Preprocessing(
+        height=height,
+        width=width,
+        channels=config.channels,
+        fit=config.fit,
+        reading=reading,
+        detail=config.detail,
+    )
 
 
 def open_splits(data: Dataset) -> dict[str, ImageSet]:

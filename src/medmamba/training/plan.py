@@ -100,6 +100,8 @@ class Plan:
         options = asdict(self.config)
         for name in ("workers", "progress", "max_pixels", "save_seconds", *CHANGEABLE):  # the first four change nothing
             del options[name]
+        if self.config.detail is None:  # a run of before there was this option can be resumed
+            del options["detail"]
         return {**options, "settings of the recipe": self.recipe.to_dict(), "fingerprint of the data": fingerprint}
 
 

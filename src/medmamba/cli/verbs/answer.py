@@ -142,10 +142,15 @@ class Compare:
 
 @dataclass(frozen=True)
 class Predict:
-    """Classify images: one row an image, in the order given, also for those that cannot be read (exit code 1)."""
+    """Classify images: one row an image, in the order given, also for those that cannot be read (exit code 1).
 
-    model: Positional[Path]
-    """Folder of the trained model, or a .onnx file that export wrote."""
+    Without a model, as in "medmamba predict film.png", the model in the box answers, a demonstration for chest x-rays
+    of children. That is so if the first argument is an image file, a .txt list or a pattern; a folder or a .onnx file
+    in its place is the model, always.
+    """
+
+    model: Positional[str]
+    """Folder of the trained model, or a .onnx file that export wrote; or the first image, for the model in the box."""
     images: Positional[tuple[str, ...]]
     """Files, folders (searched through), glob patterns, or .txt lists of paths."""
     out: Path | None = None
@@ -165,12 +170,13 @@ class Predict:
     def run(self) -> int:
         from medmamba.predictor import load
 
-        if not self.images:
+        model, images = model_and_images(self.model, self.images)
+        if not images:
             raise InputError("no images were named; give files, folders or patterns after the model's folder")
-        classifier = load(self.model, device=self.device)
+        classifier = load(model, device=self.device)
         with progress_bar("predicting") as progress:
             answers = classifier.predict(
-                self.images,
+                images,
                 batch_size=self.batch_size,
                 frame=self.frame,
                 max_pixels=self.max_pixels,
@@ -187,3 +193,14 @@ class Predict:
         if failed:
             print(f"{failed} of {len(answers)} images could not be read; see the column error", file=sys.stderr)
         return 1 if failed else 0
+
+
+def model_and_images(first: str, others: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
+    """What was named as model and as images; the model in the box, which is said, where the first is an image."""
+    from medmamba import boxed
+    from medmamba.data.finding import names_images
+
+    if not names_images(first):
+        return Path(first), others
+    print(f"medmamba: no model was named, so the model in the box answers: {boxed.PURPOSE}", file=sys.stderr)
+    return boxed.path(), (first, *others)

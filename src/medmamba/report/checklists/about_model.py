@@ -58,6 +58,7 @@ def preprocessing(record: Record) -> Facts:
     return [
         *frames(record),
         f"to {'grey' if shape.channels == 1 else 'RGB'}",
+        *([] if shape.detail is None else [f"larger pictures shrunk to {shape.detail} rows or columns"]),
         f"resized to {shape.height} x {shape.width} (height x width), bilinear with antialiasing, {shape.fit}",
         f"scaled to 0 to 1, minus {shape.mean:g}, divided by {shape.std:g}",
         "the same in training, evaluation and prediction",
