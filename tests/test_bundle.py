@@ -107,6 +107,24 @@ def test_missing_or_damaged_weights_are_refused(saved: Path) -> None:
         load_model(saved)
 
 
+@pytest.mark.parametrize("half", [False, True])
+def test_a_flipped_bit_of_the_weights_is_seen(tmp_path: Path, half: bool) -> None:
+    BUNDLE.save(tmp_path, BUNDLE.build_model().state_dict(), half=half)
+    load_model(tmp_path)
+    weights = tmp_path / "weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1000] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(InputError, match="its numbers are not those that were written"):
+        load_model(tmp_path)
+
+
+def test_weights_of_before_there_was_a_checksum_are_read(saved: Path) -> None:
+    weights = saved / "weights.safetensors"
+    save_file(load_file(weights), weights)
+    load_model(saved)
+
+
 def test_f041_weights_that_do_not_fit_are_counted(saved: Path) -> None:
     edit(saved, classes=["a", "b", "c", "d", "e"])
     with pytest.raises(InputError, match=r"of \d+ tensors expected, 2 of another shape \(fc\.weight\)"):

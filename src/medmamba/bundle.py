@@ -8,6 +8,7 @@ of its own, so that a version of this package that knows nothing of ensembles re
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -31,6 +32,7 @@ DESCRIPTION = "bundle.json"
 BACKBONE = "backbone.json"  # what `pretrain` writes in its place; see `medmamba.backbone`
 WEIGHTS = "weights.safetensors"
 CARD = "card.md"
+DIGEST = "sha256"  # in the metadata of the weights
 
 
 @dataclass(frozen=True)
@@ -259,27 +261,41 @@ def save_weights(folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor
         if wrong := [name for name, each in tensors.items() if not each.isfinite().all()]:
             raise InputError(f"{wrong[0]} holds numbers that float16 cannot hold; save the weights in float32")
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors))
+    write_atomically(folder / WEIGHTS, save(tensors, metadata={DIGEST: digest(tensors)}))
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
     """The tensors of a bundle by name, on the CPU; those that lie there in float16 as float32.
 
     Raises:
-        InputError: The file is missing or damaged.
+        InputError: The file is missing or damaged: also where a number in it is another than was written.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     path = Path(folder) / WEIGHTS
     if not path.is_file():
         raise InputError(f"{folder} has no {WEIGHTS}; the bundle is incomplete, train again or copy it again")
     try:
-        tensors = load_file(path)
+        with safe_open(path, framework="pt") as file:
+            written = (file.metadata() or {}).get(DIGEST)  # of earlier versions and other programs there is none
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     except (SafetensorError, OSError) as reason:
         raise InputError(f"{path} is damaged ({reason}); copy it again or train again") from None
+    if written is not None and written != digest(tensors):
+        raise InputError(f"{path} is damaged (its numbers are not those that were written); copy it again")
     return {name: each.float() if each.dtype == torch.float16 else each for name, each in tensors.items()}
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 of the tensors of a file, their names, types and shapes, which lies in the file beside them."""
+    import torch
+
+    found = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy())
+    return found.hexdigest()
 
 
 def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, what: str) -> None:
