@@ -66,9 +66,9 @@ def train(data: Path, run: Path, epochs: int | None) -> None:
 
 def box(data: Path, run: Path, out: Path) -> None:
     """The trained model of `run` as the bundle `out`, which is made anew: rounded, calibrated, reported."""
+    commits = {"train": (run / "source.txt").read_text().strip(), "box": described_source()}
     shutil.rmtree(out, ignore_errors=True)
     bundle = load_bundle(run)
-    commits = {"train": (run / "source.txt").read_text().strip(), "box": described_source()}
     told = {"purpose": PURPOSE, "credit": CREDIT, "commits": commits}
     bundle.save(out, read_weights(run), half=True)
     opened = open_data(str(data), classes=bundle.classes)

@@ -162,6 +162,7 @@ def test_table(results: Mapping[str, Any]) -> str:
         "prediction sets hold the class, 0.900 promised": sets["coverage"],
         "referred to a person, for either reason": sets["referred"],
         "refused as unlike the training images": results["refused"],
+        **{f"refused of the {name} ones": found for name, found in results["refused_of_class"].items()},
         f"the same films enlarged to {ENLARGED} pixels: refused": results["enlarged"]["refused"],
     }
     return "\n".join(
