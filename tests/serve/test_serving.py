@@ -95,11 +95,8 @@ def test_a_process_answers_and_sigterm_ends_it_after_its_work(run, tmp_path):
             assert time.monotonic() < until
             time.sleep(0.05)
         replies = []
-        asking = threading.Thread(  # while the network is still warming up
-            target=lambda: replies.append(
-                httpx.post(f"{found[1]}/v1/predict?name=secret.png", timeout=60, **raw(png()))
-            )
-        )
+        address = f"{found[1]}/v1/predict?name=secret.png"  # while the network is still warming up
+        asking = threading.Thread(target=lambda: replies.append(httpx.post(address, timeout=60, **raw(png()))))
         asking.start()
         assert httpx.get(f"{found[1]}/healthz").status_code == 200
         time.sleep(0.2)
