@@ -1,8 +1,9 @@
 // The page of `medmamba serve`: images in, answers out, nothing kept.
 //
-// Chosen images are entries, in the order they came. An entry is {file, state, answer, problem, card, urls}, its state
-// `waiting`, `asked`, `answered` or `failed`. Files are sent a few at a time; the card of an entry and the table are drawn
-// from its state. All text comes into the page as text, never as HTML. Nothing is stored: no cookie, no local storage.
+// Chosen images are entries, in the order they came: {file, state, answer, problem}, and what shows them, {card, row,
+// shown, urls}. The state is `waiting`, `asked`, `answered` or `failed`. Files are sent a few at a time; a card, a row of
+// the table and the line above them are drawn from the states. All text comes into the page as text, never as HTML.
+// Nothing is stored: no cookie, no local storage.
 
 const FILES_AT_ONCE = 4; // in one request, so that answers come little by little
 const BYTES_AT_ONCE = 8e6; // the same; a larger file goes alone
@@ -10,9 +11,11 @@ const TRIES = 6; // of a request while the service is busy
 const CLASSES_SHOWN = 5; // in a card, before those that have to be asked for
 const OPACITY = 60; // of a heat map at first, percent
 const NO_BREAK = "\u00a0";
+const BETWEEN = " \u00b7 "; // names of classes, which may hold commas
 
 const entries = [];
 let model = null; // what GET /v1/model says
+let modelAsked = null; // over when it has said so, or failed
 let token = null; // in memory only
 let working = false;
 let pictures = Promise.resolve(); // pictures are asked for one after the other, behind the answers
@@ -48,18 +51,16 @@ export function csvCell(value) {
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 
-/** The columns that `medmamba predict` writes, for rows {name, answer, problem}. */
-export function csv(rows, classes) {
-  const answers = rows.map((row) => row.answer).filter(Boolean);
-  const sets = answers.some((answer) => answer.prediction_set);
-  const refers = answers.some((answer) => answer.refer !== null);
+/** What `medmamba predict` writes, for rows {name, answer, problem} and what the model makes. */
+export function csv(rows, { classes, sets, scope }) {
+  const refers = sets || scope;
   const head = ["file", "label", ...classes, "error", ...(sets ? ["possible"] : []), ...(refers ? ["refer"] : [])];
   const lines = rows.map(({ name, answer, problem }) => [
     name,
     answer?.label,
-    ...classes.map((each) => answer?.probabilities?.[each]?.toFixed(6)),
+    ...classes.map((each) => answer?.probabilities[each].toFixed(6)),
     problem,
-    ...(sets ? [answer?.prediction_set?.join("|")] : []),
+    ...(sets ? [answer?.prediction_set.join("|")] : []),
     ...(refers ? [answer?.refer] : []),
   ]);
   return [head, ...lines].map((line) => line.map(csvCell).join(",") + "\r\n").join("");
@@ -164,14 +165,15 @@ async function loadModel() {
   }
   find("#title").textContent = model.name;
   document.title = `${model.name}, medmamba`;
-  find("#summary").textContent = model.summary ?? `Tells apart: ${model.classes.join(", ")}.`;
+  find("#summary").textContent = `Tells apart: ${model.classes.join(BETWEEN)}`;
   find("#model-card").replaceChildren(...markdown(model.card));
   find("#model").hidden = false;
 }
 
 /** The few forms of Markdown that a model card has: headings, paragraphs, lists, tables. Returns elements. */
 function markdown(text) {
-  return text.trim().split(/\n\s*\n/).map((block) => {
+  const blocks = text.trim().split(/\n\s*\n/).filter((block) => block !== find("footer p").textContent); // said once
+  return blocks.map((block) => {
     const lines = block.split("\n");
     const heading = /^(#+) (.*)/.exec(lines[0]);
     if (heading) return element(`h${Math.min(6, heading[1].length + 1)}`, spans(heading[2]));
@@ -219,11 +221,13 @@ let pasted = 0;
 
 function add(files) {
   for (const file of files) {
-    const entry = { file, state: "waiting", answer: null, problem: null, urls: new Set(), card: null };
+    const entry = { file, state: "waiting", answer: null, problem: null, urls: new Set() };
     entry.card = makeCard(entry);
+    entry.row = makeRow(entry);
+    entry.shown = showFile(entry);
     entries.push(entry);
     find("#cards").append(entry.card);
-    showFile(entry);
+    find("#table tbody").append(entry.row);
   }
   draw();
   work();
@@ -232,7 +236,7 @@ function add(files) {
 /** The files of a drop, also those in dropped folders. */
 async function dropped(transfer) {
   const held = [...transfer.items].filter((item) => item.kind === "file");
-  const found = held.map((item) => [item.getAsFile(), item.webkitGetAsEntry?.()]); // now: a drop is readable only at once
+  const found = held.map((item) => [item.getAsFile(), item.webkitGetAsEntry?.()]); // before any await: later it is gone
   const files = await Promise.all(found.map(([file, entry]) => (entry?.isDirectory ? filesBelow(entry) : [file])));
   return files.flat().filter(Boolean);
 }
@@ -249,10 +253,16 @@ async function filesBelow(folder) {
   return (await Promise.all(files)).flat();
 }
 
+/** What browsers call every pasted picture gets a name of its own. */
+function named(file) {
+  return file.name === "image.png" ? new File([file], `pasted-${++pasted}.png`, { type: file.type }) : file;
+}
+
 function remove(entry) {
   entries.splice(entries.indexOf(entry), 1);
   const next = entry.card.nextElementSibling ?? entry.card.previousElementSibling;
   entry.card.remove();
+  entry.row.remove();
   for (const url of entry.urls) URL.revokeObjectURL(url);
   draw();
   (next ? find(".remove", next) : find("#files")).focus();
@@ -262,6 +272,7 @@ function removeAll() {
   for (const entry of entries) for (const url of entry.urls) URL.revokeObjectURL(url);
   entries.length = 0;
   find("#cards").replaceChildren();
+  find("#table tbody").replaceChildren();
   draw();
   find("#files").focus();
 }
@@ -273,6 +284,7 @@ function removeAll() {
 async function work() {
   if (working) return;
   working = true;
+  await modelAsked;
   for (let group; (group = nextGroup()).length; ) await answer(group);
   working = false;
 }
@@ -290,7 +302,7 @@ function nextGroup() {
 
 async function answer(group) {
   for (const entry of group) entry.state = "asked";
-  group.forEach(drawCard);
+  group.forEach(drawEntry);
   try {
     const reply = await ask("v1/predict", { method: "POST", body: formOf(group.map((entry) => entry.file)) });
     const told = await reply.clone().json().catch(() => null);
@@ -301,7 +313,8 @@ async function answer(group) {
       for (const entry of group) await answer([entry]); // too large together, perhaps not alone
       return;
     }
-    for (const entry of group) fail(entry, problem);
+    const all = problem.status === 401 ? [...group, ...entries.filter((entry) => entry.state === "waiting")] : group;
+    for (const entry of all) fail(entry, problem);
   }
   draw();
 }
@@ -311,34 +324,43 @@ function settle(entry, image, seconds, together) {
   entry.state = "answered";
   entry.answer = { ...image, seconds, together };
   pictures = pictures.then(() => showAsRead(entry));
-  return drawCard(entry);
+  return drawEntry(entry);
 }
 
 function fail(entry, problem) {
   if (!(problem instanceof Problem)) console.error(problem);
   entry.state = "failed";
   entry.problem = problem instanceof Problem ? problem : new Problem("Something in this page went wrong");
-  drawCard(entry);
+  drawEntry(entry);
 }
 
 function tryAgain(entry) {
   Object.assign(entry, { state: "waiting", problem: null });
+  drawEntry(entry);
   draw();
-  drawCard(entry);
   work();
 }
 
 
 // ---- A card
 
+let made = 0;
+
 function makeCard(entry) {
   const card = find("#card").content.firstElementChild.cloneNode(true);
+  card.id = `image-${++made}`;
+  card.ariaLabel = entry.file.name;
   find(".name", card).textContent = entry.file.name;
   const button = find(".remove", card);
   button.ariaLabel = `Remove ${entry.file.name}`;
   button.onclick = () => remove(entry);
   find(".again", card).onclick = () => tryAgain(entry);
   return card;
+}
+
+function drawEntry(entry) {
+  drawCard(entry);
+  drawRow(entry);
 }
 
 function drawCard(entry) {
@@ -351,6 +373,7 @@ function drawCard(entry) {
   if (state === "failed") drawProblem(entry);
   if (state === "answered") drawAnswer(card, found);
   if (state === "answered") prepareMap(entry);
+  find(".map", card).hidden = state !== "answered" || model?.explains === false;
 }
 
 function drawProblem({ card, problem }) {
@@ -364,36 +387,46 @@ function drawProblem({ card, problem }) {
 function drawAnswer(card, found) {
   find(".refer", card).hidden = !found.refer;
   find(".refer span", card).textContent = sentence(found.refer ?? "");
-  const several = model?.task === "multilabel";
-  find(".answer .eyebrow", card).textContent = found.refer ? "Would answer" : several ? "Labels found" : "Answer";
+  const answered = model?.task === "multilabel" ? "Labels found" : "Answer";
+  find(".answer .eyebrow", card).textContent = found.refer ? "Would have answered" : answered;
   find(".answer strong", card).textContent = labelOf(found);
   const rows = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
   const chosen = found.label.split("|");
   const drawn = rows.map(([name, share]) => classRow(name, share, chosen.includes(name)));
   find(".classes", card).replaceChildren(...drawn.slice(0, CLASSES_SHOWN));
   find(".more", card).hidden = drawn.length <= CLASSES_SHOWN;
-  find(".more summary", card).textContent = count(drawn.length - CLASSES_SHOWN, "more class").replace("classs", "classes");
+  find(".more summary", card).textContent = `${drawn.length - CLASSES_SHOWN} more`;
   find(".more .classes", card).replaceChildren(...drawn.slice(CLASSES_SHOWN));
   find(".set", card).hidden = !found.prediction_set;
-  find(".set .held", card).textContent = setOf(found);
+  const held = (found.prediction_set ?? []).map((name) => element("span", [name], "chip"));
+  find(".set .held", card).replaceChildren(...(held.length ? held : ["empty: no class fits"]));
   const others = found.together > 1 ? `, ${found.together} images together` : "";
   const size = found.width ? `${found.width} × ${found.height} pixels, ` : "";
   find(".facts", card).textContent = `${size}answered in ${found.seconds.toFixed(2)} s${others}`;
 }
 
 function labelOf(found) {
-  return found.label.replaceAll("|", ", ") || "none";
-}
-
-function setOf(found) {
-  return found.prediction_set && (found.prediction_set.join(", ") || "empty: no class fits");
+  return found.label.replaceAll("|", BETWEEN) || "none";
 }
 
 function classRow(name, share, chosen) {
-  const fill = element("span", [], "fill");
-  fill.style.width = `${100 * share}%`;
-  const words = [element("span", [name], "class"), element("span", [percent(share)], "share")];
-  return element("li", [...words, element("span", [fill], "track")], chosen ? "chosen" : "");
+  const words = element("span", [name], "class");
+  const track = element("span", [element("span", [], "fill")], "track");
+  track.firstChild.style.width = `${100 * share}%`;
+  const threshold = thresholdOf(name) ?? 0.5;
+  if (threshold !== 0.5) {
+    words.append(element("span", [`from ${percent(threshold)} on`], "soft"));
+    track.append(element("span", [], "tick"));
+    track.lastChild.style.left = `${100 * threshold}%`;
+  }
+  return element("li", [words, element("span", [percent(share)], "share"), track], chosen ? "chosen" : "");
+}
+
+/** From which probability on a class is answered; undefined where there is no such number. */
+function thresholdOf(name) {
+  const { threshold, positive, classes } = model ?? {};
+  if (Array.isArray(threshold)) return threshold[classes.indexOf(name)];
+  return !positive || name === positive ? threshold : undefined;
 }
 
 
@@ -415,6 +448,7 @@ async function showFile(entry) {
 
 /** Ask the service for the picture where the browser has none, or one of another size than the model read. */
 async function showAsRead(entry) {
+  await entry.shown;
   const shown = find(".shown", entry.card);
   const { width, height } = entry.answer;
   const same = shown.naturalWidth === width && shown.naturalHeight === height;
@@ -499,8 +533,10 @@ function draw() {
   progress.value = done.length;
   progress.classList.toggle("over", done.length === entries.length);
   find("#download").disabled = done.length === 0;
-  find("#state").textContent = done.length < entries.length ? `${done.length} of ${count(entries.length, "image")} done` : inShort();
-  drawTable();
+  const soFar = `${done.length} of ${count(entries.length, "image")} done`;
+  find("#state").textContent = done.length < entries.length ? soFar : inShort();
+  find("#table").hidden = entries.length < 2;
+  find("#table").classList.toggle("no-sets", !entries.some((entry) => entry.answer?.prediction_set));
 }
 
 /** `5 images: 3 pneumonia, 1 to be referred to a person, 1 without an answer`. */
@@ -518,28 +554,27 @@ function inShort() {
   return `${count(entries.length, "image")}: ${parts.join(", ")}`;
 }
 
-function drawTable() {
-  const answers = entries.map((entry) => entry.answer).filter(Boolean);
-  const sets = answers.some((found) => found.prediction_set);
-  const table = find("#table");
-  table.hidden = entries.length < 2;
-  if (table.hidden) return;
-  const head = ["", "Image", "Answer", "Probability", ...(sets ? ["Prediction set"] : []), "Note"];
-  find("thead tr", table).replaceChildren(...head.map((name) => element("th", [name])));
-  find("tbody", table).replaceChildren(...entries.map((entry, k) => tableRow(entry, k, sets)));
+function makeRow(entry) {
+  const link = element("a", [entry.file.name]);
+  link.href = `#${entry.card.id}`;
+  const names = ["number", "image", "label", "share", "held", "note"];
+  const row = element("tr", names.map((name) => element("td", name === "image" ? [link] : [], name)));
+  find(".note", row).textContent = "waiting";
+  return row;
 }
 
-function tableRow(entry, k, sets) {
-  const { answer: found, problem, state, card } = entry;
-  const link = element("button", [entry.file.name], "link");
-  link.type = "button";
-  link.onclick = () => {
-    card.scrollIntoView({ block: "start" });
-    card.focus({ preventScroll: true });
-  };
-  const note = problem?.message ?? (found?.refer ? `Refer: ${found.refer}` : state === "answered" ? "" : "waiting");
-  const cells = [`${k + 1}`, link, found ? labelOf(found) : "", found ? shareOf(found) : ""];
-  return element("tr", [...cells, ...(sets ? [found ? setOf(found) : ""] : []), note].map((cell) => element("td", [cell])));
+function drawRow({ row, answer: found, problem }) {
+  find(".label", row).replaceChildren(...answerCell(found, problem));
+  find(".share", row).textContent = found ? shareOf(found) : "";
+  find(".held", row).textContent = found?.prediction_set ? found.prediction_set.join(BETWEEN) || "empty" : "";
+  find(".note", row).textContent = problem?.message ?? (found ? sentence(found.refer ?? "") : "waiting");
+}
+
+function answerCell(found, problem) {
+  if (problem) return [element("span", [problem.mayPass ? "no answer" : "not read"], "bad")];
+  if (!found) return [];
+  if (!found.refer) return [labelOf(found)];
+  return [element("span", ["refer to a person"], "refer"), element("span", [`would be ${labelOf(found)}`], "soft")];
 }
 
 /** Of the class that is answered; of several labels, nothing that fits in a cell. */
@@ -551,8 +586,8 @@ function download() {
   const rows = entries
     .filter((entry) => entry.state === "answered" || entry.state === "failed")
     .map((entry) => ({ name: entry.file.name, answer: entry.answer, problem: entry.problem?.message }));
-  const classes = model?.classes ?? Object.keys(rows.find((row) => row.answer)?.answer.probabilities ?? {});
-  const text = "\ufeff" + csv(rows, classes); // the mark tells spreadsheets that it is UTF-8
+  const { classes = [], prediction_sets: sets, scope } = model ?? {};
+  const text = "\ufeff" + csv(rows, { classes, sets, scope }); // the mark tells spreadsheets that it is UTF-8
   const link = element("a");
   link.href = URL.createObjectURL(new Blob([text], { type: "text/csv" }));
   link.download = "medmamba.csv";
@@ -572,8 +607,7 @@ function start() {
   document.onpaste = (event) => {
     const files = [...event.clipboardData.files];
     if (files.length) event.preventDefault();
-    const unnamed = (file) => (file.name === "image.png" ? new File([file], `pasted-${++pasted}.png`, { type: file.type }) : file);
-    add(files.map(unnamed));
+    add(files.map(named));
   };
   document.ondragover = (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;
@@ -590,8 +624,8 @@ function start() {
   };
   find("#download").onclick = download;
   find("#clear").onclick = removeAll;
-  find("#model-again").onclick = loadModel;
-  loadModel();
+  find("#model-again").onclick = () => (modelAsked = loadModel());
+  modelAsked = loadModel();
 }
 
 if (globalThis.document) start(); // else it is a test that imports what needs no page
