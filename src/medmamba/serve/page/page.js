@@ -43,6 +43,11 @@ export function sentence(words) {
   return text && text[0].toUpperCase() + text.slice(1) + (/[.!?]$/.test(text) ? "" : ".");
 }
 
+/** What is said of a file, where its name stands already. */
+export function withoutName(words, name) {
+  return words.startsWith(`${name} `) ? `It${words.slice(name.length)}` : words;
+}
+
 /** One cell of a CSV file, which no spreadsheet takes for a formula (OWASP, "CSV Injection"); numbers stay numbers. */
 export function csvCell(value) {
   let text = String(value ?? "");
@@ -320,7 +325,7 @@ async function answer(group) {
 }
 
 function settle(entry, image, seconds, together) {
-  if (image.error) return fail(entry, new Problem(image.error));
+  if (image.error) return fail(entry, new Problem(withoutName(image.error, image.name)));
   entry.state = "answered";
   entry.answer = { ...image, seconds, together };
   pictures = pictures.then(() => showAsRead(entry));
@@ -390,7 +395,8 @@ function drawAnswer(card, found) {
   const answered = model?.task === "multilabel" ? "Labels found" : "Answer";
   find(".answer .eyebrow", card).textContent = found.refer ? "Would have answered" : answered;
   find(".answer strong", card).textContent = labelOf(found);
-  const rows = Object.entries(found.probabilities).sort((one, other) => other[1] - one[1]);
+  const rows = Object.entries(found.probabilities);
+  if (rows.length > CLASSES_SHOWN) rows.sort((one, other) => other[1] - one[1]); // few stand alike in all cards
   const chosen = found.label.split("|");
   const drawn = rows.map(([name, share]) => classRow(name, share, chosen.includes(name)));
   find(".classes", card).replaceChildren(...drawn.slice(0, CLASSES_SHOWN));
@@ -415,7 +421,7 @@ function classRow(name, share, chosen) {
   track.firstChild.style.width = `${100 * share}%`;
   const threshold = thresholdOf(name) ?? 0.5;
   if (threshold !== 0.5) {
-    words.append(element("span", [`from ${percent(threshold)} on`], "soft"));
+    words.append(element("span", [`answered from ${percent(threshold)} on`], "soft"));
     track.append(element("span", [], "tick"));
     track.lastChild.style.left = `${100 * threshold}%`;
   }
