@@ -101,14 +101,17 @@ def test_the_csv_is_what_predict_writes(parts: dict[str, str], tmp_path: Path) -
     for formula in FORMULAS:
         assert f"'{formula}" in written
     assert "\r\n-1.5e3," in written
-    assert _in_node(parts, tmp_path, "page.csvCell(values[0])", "\r=1") == "\"'\r=1\""
+    assert _in_node(parts, tmp_path, "page.csvCell(values[0])", "\r=1") == '"\'\r=1"'
 
 
 def test_the_csv_has_no_column_for_what_the_model_does_not_make(parts: dict[str, str], tmp_path: Path) -> None:
     answer = {"label": "ant", "probabilities": {"ant": 1}, "prediction_set": None, "refer": None}
     row = {"name": "a.png", "answer": answer, "problem": None}
     made = {"classes": ["ant"], "sets": False, "scope": False}
-    assert _in_node(parts, tmp_path, "page.csv(...values)", [row], made) == "file,label,ant,error\r\na.png,ant,1.000000,\r\n"
+    assert (
+        _in_node(parts, tmp_path, "page.csv(...values)", [row], made)
+        == "file,label,ant,error\r\na.png,ant,1.000000,\r\n"
+    )
 
 
 def test_no_probability_is_rounded_to_certainty(parts: dict[str, str], tmp_path: Path) -> None:
