@@ -7,7 +7,7 @@
 
 const FILES_AT_ONCE = 4; // in one request, so that answers come little by little
 const BYTES_AT_ONCE = 8e6; // the same; a larger file goes alone
-const TRIES = 6; // of a request while the service is busy
+const PATIENCE = 90; // seconds that a request waits for a service that is busy, or not ready yet
 const CLASSES_SHOWN = 5; // in a card, before those that have to be asked for
 const OPACITY = 60; // of a heat map at first, percent
 const NO_BREAK = "\u00a0";
@@ -85,7 +85,7 @@ class Problem extends Error {
 
 /** The reply to a request; it waits while the service is busy, and asks for a token where one is missing. */
 async function ask(path, options = {}) {
-  for (let tries = 1; ; tries++) {
+  for (const until = Date.now() + 1000 * PATIENCE; ; ) {
     const sent = token;
     let reply;
     try {
@@ -95,10 +95,10 @@ async function ask(path, options = {}) {
     }
     if (reply.status === 401) {
       if (sent === token) await askForToken(sent !== null); // else it was given while this request was away
-    } else if (![429, 503].includes(reply.status) || tries === TRIES) {
+    } else if (![429, 503].includes(reply.status) || Date.now() > until) {
       return reply;
     } else {
-      await pause(Number(reply.headers.get("Retry-After")) || 0.5 * tries);
+      await pause(Number(reply.headers.get("Retry-After")) || 1);
     }
   }
 }
@@ -170,7 +170,7 @@ async function loadModel() {
   }
   find("#title").textContent = model.name;
   document.title = `${model.name}, medmamba`;
-  find("#summary").textContent = `Tells apart: ${model.classes.join(BETWEEN)}`;
+  find("#summary").textContent = `${severalLabels() ? "Looks for" : "Tells apart"}: ${model.classes.join(BETWEEN)}`;
   find("#model-card").replaceChildren(...markdown(model.card));
   find("#model").hidden = false;
 }
@@ -392,13 +392,12 @@ function drawProblem({ card, problem }) {
 function drawAnswer(card, found) {
   find(".refer", card).hidden = !found.refer;
   find(".refer span", card).textContent = sentence(found.refer ?? "");
-  const answered = model?.task === "multilabel" ? "Labels found" : "Answer";
+  const answered = severalLabels() ? "Labels found" : "Answer";
   find(".answer .eyebrow", card).textContent = found.refer ? "Would have answered" : answered;
-  find(".answer strong", card).textContent = labelOf(found);
+  find(".answer strong", card).textContent = labelsOf(found).join(BETWEEN);
   const rows = Object.entries(found.probabilities);
   if (rows.length > CLASSES_SHOWN) rows.sort((one, other) => other[1] - one[1]); // few stand alike in all cards
-  const chosen = found.label.split("|");
-  const drawn = rows.map(([name, share]) => classRow(name, share, chosen.includes(name)));
+  const drawn = rows.map(([name, share]) => classRow(name, share, labelsOf(found).includes(name)));
   find(".classes", card).replaceChildren(...drawn.slice(0, CLASSES_SHOWN));
   find(".more", card).hidden = drawn.length <= CLASSES_SHOWN;
   find(".more summary", card).textContent = `${drawn.length - CLASSES_SHOWN} more`;
@@ -411,28 +410,33 @@ function drawAnswer(card, found) {
   find(".facts", card).textContent = `${size}answered in ${found.seconds.toFixed(2)} s${others}`;
 }
 
-function labelOf(found) {
-  return found.label.replaceAll("|", BETWEEN) || "none";
+function severalLabels() {
+  return model?.task === "multilabel";
+}
+
+/** The one class, or all labels found. */
+function labelsOf(found) {
+  return severalLabels() ? found.label.split("|").map((label) => label || "none") : [found.label];
 }
 
 function classRow(name, share, chosen) {
   const words = element("span", [name], "class");
   const track = element("span", [element("span", [], "fill")], "track");
   track.firstChild.style.width = `${100 * share}%`;
-  const threshold = thresholdOf(name) ?? 0.5;
-  if (threshold !== 0.5) {
-    words.append(element("span", [`answered from ${percent(threshold)} on`], "soft"));
+  const threshold = thresholdOf(name);
+  if (threshold !== undefined) {
+    words.append(" ", element("span", [`threshold ${percent(threshold)}`], "soft"));
     track.append(element("span", [], "tick"));
     track.lastChild.style.left = `${100 * threshold}%`;
   }
   return element("li", [words, element("span", [percent(share)], "share"), track], chosen ? "chosen" : "");
 }
 
-/** From which probability on a class is answered; undefined where there is no such number. */
+/** From which probability on a class is answered; undefined where that is simply a half, or another rule. */
 function thresholdOf(name) {
   const { threshold, positive, classes } = model ?? {};
   if (Array.isArray(threshold)) return threshold[classes.indexOf(name)];
-  return !positive || name === positive ? threshold : undefined;
+  return threshold === null || threshold === 0.5 || (positive && name !== positive) ? undefined : threshold;
 }
 
 
@@ -543,21 +547,22 @@ function draw() {
   find("#state").textContent = done.length < entries.length ? soFar : inShort();
   find("#table").hidden = entries.length < 2;
   find("#table").classList.toggle("no-sets", !entries.some((entry) => entry.answer?.prediction_set));
+  find("#table").classList.toggle("no-shares", severalLabels());
 }
 
-/** `5 images: 3 pneumonia, 1 to be referred to a person, 1 without an answer`. */
+/** `5 images: 3 pneumonia · 1 to refer to a person · 1 without an answer`. */
 function inShort() {
   const tally = new Map();
   const refer = "to refer to a person";
   const none = "without an answer";
   for (const { answer: found } of entries) {
-    const kind = !found ? none : found.refer ? refer : labelOf(found);
-    tally.set(kind, (tally.get(kind) ?? 0) + 1);
+    const kinds = !found ? [none] : found.refer ? [refer] : labelsOf(found);
+    for (const kind of kinds) tally.set(kind, (tally.get(kind) ?? 0) + 1);
   }
   const last = [refer, none];
   const kinds = [...tally].sort((one, other) => last.indexOf(one[0]) - last.indexOf(other[0]) || other[1] - one[1]);
   const parts = kinds.map(([kind, number]) => `${number} ${kind}`);
-  return `${count(entries.length, "image")}: ${parts.join(", ")}`;
+  return `${count(entries.length, "image")}: ${parts.join(BETWEEN)}`;
 }
 
 function makeRow(entry) {
@@ -571,7 +576,7 @@ function makeRow(entry) {
 
 function drawRow({ row, answer: found, problem }) {
   find(".label", row).replaceChildren(...answerCell(found, problem));
-  find(".share", row).textContent = found ? shareOf(found) : "";
+  find(".share", row).textContent = found && !severalLabels() ? percent(found.probabilities[found.label]) : "";
   find(".held", row).textContent = found?.prediction_set ? found.prediction_set.join(BETWEEN) || "empty" : "";
   find(".note", row).textContent = problem?.message ?? (found ? sentence(found.refer ?? "") : "waiting");
 }
@@ -579,13 +584,9 @@ function drawRow({ row, answer: found, problem }) {
 function answerCell(found, problem) {
   if (problem) return [element("span", [problem.mayPass ? "no answer" : "not read"], "bad")];
   if (!found) return [];
-  if (!found.refer) return [labelOf(found)];
-  return [element("span", ["refer to a person"], "refer"), element("span", [`would be ${labelOf(found)}`], "soft")];
-}
-
-/** Of the class that is answered; of several labels, nothing that fits in a cell. */
-function shareOf(found) {
-  return found.label in found.probabilities ? percent(found.probabilities[found.label]) : "";
+  const words = labelsOf(found).join(BETWEEN);
+  if (!found.refer) return [words];
+  return [element("span", ["refer to a person"], "refer"), element("span", [`would be ${words}`], "soft")];
 }
 
 function download() {
