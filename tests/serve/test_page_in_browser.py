@@ -208,6 +208,24 @@ def test_three_dropped_files_give_three_results(visit: Callable[..., Visit], pic
     assert seen.page.locator(".card[data-state=answered]").count() == 3
 
 
+def test_a_dropped_folder_gives_the_files_in_it(
+    visit: Callable[..., Visit], pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    for place in ("2.png", "10.png", "deeper/1.png", ".hidden.png"):
+        (tmp_path / "study" / place).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(pictures["phantom 0.png"], tmp_path / "study" / place)
+    seen = visit()
+    devtools = seen.page.context.new_cdp_session(seen.page)  # drops as the desktop does, not as a script
+    files = [str(tmp_path / "study"), str(pictures["phantom 1.png"])]
+    data = {"items": [], "files": files, "dragOperationsMask": 1}
+    for kind in ("dragEnter", "dragOver", "drop"):
+        devtools.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 250, "data": data})
+    seen.page.wait_for_selector("#cards > li:nth-child(4)")
+    seen.wait()
+    names = seen.page.locator(".card[data-state=answered] .name").all_inner_texts()
+    assert names == ["2.png", "10.png", "1.png", "phantom 1.png"]
+
+
 def test_a_pasted_picture_is_answered(visit: Callable[..., Visit], pictures: dict[str, Path]) -> None:
     seen = visit()
     named = pictures["phantom 1.png"].parent / "pasted" / "image.png"  # as browsers name what is pasted
