@@ -1,8 +1,8 @@
 // The page of `medmamba serve`: images in, answers out, nothing kept.
 //
 // Chosen images are entries, in the order they came: {file, state, answer, problem}, and what shows them, {card, row,
-// shown, urls}. The state is `waiting`, `asked`, `answered` or `failed`. Files are sent a few at a time; a card, a row of
-// the table and the line above them are drawn from the states. All text comes into the page as text, never as HTML.
+// shown, urls}. The state is `waiting`, `asked`, `answered` or `failed`. Files are sent a few at a time; a card, a row
+// of the table and the line above them are drawn from the states. All text comes into the page as text, never as HTML.
 // Nothing is stored: no cookie, no local storage.
 
 const FILES_AT_ONCE = 4; // in one request, so that answers come little by little
