@@ -16,7 +16,7 @@ from service_process import BOUNDARY, MULTIPART, post
 PREDICT = "/v1/predict"
 SIDE = 20_000  # pixels of the side of a bomb
 HUGE = 200_000_000  # bytes that are offered
-SLOW = 90.0  # seconds for which a slow sender tries
+SLOW = 150.0  # seconds for which a slow sender tries
 
 
 def good() -> bytes:

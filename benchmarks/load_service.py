@@ -250,3 +250,35 @@ def describe(arguments: argparse.Namespace, uploads: dict[str, Any], batching: d
             "batching": batching["ratio"] >= RATIO,
         },
     }
+
+
+def block(results: dict[str, Any]) -> str:
+    """What docs/how-to/deploy.md says of the results."""
+    uploads, batching = results["uploads"], results["batching"]
+    health, memory, rates = uploads["health"], uploads["memory_megabytes"], batching["answered_a_second"]
+    statuses = ", ".join(f"{number:,} times {status}" for status, number in uploads["statuses"].items())
+    height, width = batching["image_size"]
+    return f"""| measured | |
+| --- | --- |
+| from the command to ready | {uploads["start_seconds"]:.1f} s |
+| memory before the first image | {memory["before"]:,.0f} MB |
+| most memory during {uploads["seconds"]:.0f} s of {uploads["parallel"]} uploads at once, \
+{uploads["mean_megabytes_a_picture"]:.1f} MB each | {memory["peak"]:,.0f} MB (cap {memory["cap"]:,.0f} MB) |
+| replies in that time | {statuses} |
+| of these answered | {uploads["answered_a_second"]:.1f} a second, half within \
+{uploads["answer_p50_seconds"]:.2f} s, 99 % within {uploads["answer_p99_seconds"]:.2f} s |
+| `/healthz` meanwhile | half within {health["p50_ms"]:.0f} ms, 99 % within {health["p99_ms"]:.0f} ms |
+| images of {width} x {height} pixels, {batching["clients"]} callers | {rates["batched"]:,.0f} a second |
+| the same one by one | {rates["one_by_one"]:,.0f} a second (batching gives {batching["ratio"]:.2f} times that) |
+"""
+
+
+def write_block(results: dict[str, Any]) -> None:
+    """Put the figures into the page."""
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
+    PAGE.write_text(before + begin + block(results) + end + after)
+
+
+if __name__ == "__main__":
+    main()
