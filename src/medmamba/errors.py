@@ -1,4 +1,4 @@
-"""The two kinds of error that the command line knows, and words for any."""
+"""The kinds of error that the command line knows, and words for any."""
 
 
 class InputError(ValueError):
@@ -7,6 +7,10 @@ class InputError(ValueError):
     The message is one sentence: what came, what was expected, what to do. The command line prints it and exits with
     code 2, before anything was started or written.
     """
+
+
+class TooLargeError(InputError):
+    """An image has more pixels than are allowed; it was not decoded."""
 
 
 class FailedError(RuntimeError):

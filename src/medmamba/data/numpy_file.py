@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 from typing import BinaryIO
 
 import numpy as np
 
 from medmamba.data.raster import check_pixels
 from medmamba.data.settings import Frames, Reading
+from medmamba.data.source import size_of
 from medmamba.data.windows import scale
 from medmamba.errors import InputError
 
@@ -40,7 +40,7 @@ def open_array(file: BinaryIO, reading: Reading) -> Frames:
         raise InputError("is an array without pixels; replace or remove it")
     check_pixels(shape[1], shape[0], reading.max_pixels)
     start, size = file.tell(), math.prod(shape) * dtype.itemsize
-    if (there := os.fstat(file.fileno()).st_size - start) < size:
+    if (there := size_of(file) - start) < size:
         raise InputError(f"is cut off: it holds {there} bytes of pixels, and its header asks for {size}; copy it again")
 
     def read(_: int) -> np.ndarray:

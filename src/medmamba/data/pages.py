@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from typing import BinaryIO, Literal
 
+from medmamba.data.source import size_of
 from medmamba.errors import InputError
 
 MOST_PAGES = 5000
@@ -25,7 +26,7 @@ def tiff_pages(file: BinaryIO) -> int:
     Raises:
         InputError: There are more than `MOST_PAGES`, or they go in a circle.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = size_of(file)
     file.seek(0)
     head = file.read(16)
     order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"

@@ -15,7 +15,6 @@ it is zero is inverted, last. The EXIF orientation is applied.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -34,8 +33,9 @@ from PIL import (
 
 from medmamba.data.pages import gif_frames, tiff_pages
 from medmamba.data.settings import Frames, Reading
+from medmamba.data.source import size_of
 from medmamba.data.windows import scale
-from medmamba.errors import InputError
+from medmamba.errors import InputError, TooLargeError
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "WebP", "GIF")
 MOST_SCANS = 16  # of a progressive JPEG of as many pixels as are allowed; each scan visits all of them
@@ -117,7 +117,7 @@ def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> Non
     """Refuse a header that its file cannot keep, where Pillow would fill up with black, or take minutes."""
     pixels, kind = image.width * image.height, str(image.format)
     if kind in _MOST_FROM_A_BYTE:
-        size = os.fstat(file.fileno()).st_size
+        size = size_of(file)
         bits = _BITS.get(image.mode, 1) if kind == "PNG" else 8
         if pixels * bits > 8 * _MOST_FROM_A_BYTE[kind] * size:
             raise InputError(
@@ -135,9 +135,9 @@ def _check_promise(image: ImageFile.ImageFile, file: BinaryIO, most: int) -> Non
 
 
 def check_pixels(width: int, height: int, most: int) -> None:
-    """Raise `InputError` if an image is larger than is allowed."""
+    """Raise `TooLargeError` if an image is larger than is allowed."""
     if width * height > most:
-        raise InputError(f"has {width} x {height} pixels, more than {most}; shrink it, or raise --max-pixels")
+        raise TooLargeError(f"has {width} x {height} pixels, more than {most}; shrink it, or raise --max-pixels")
 
 
 def _pixels(image: Image.Image, reading: Reading, *, inverted: bool) -> np.ndarray:

@@ -25,6 +25,7 @@ from medmamba.data.numpy_file import MAGIC, open_array
 from medmamba.data.quiet import quiet
 from medmamba.data.raster import FORMATS, open_raster, opener
 from medmamba.data.settings import Frames, Reading
+from medmamba.data.source import ImageBytes, open_source, size_of
 from medmamba.errors import InputError
 
 logger = logging.getLogger(__name__)
@@ -36,11 +37,13 @@ _MOST_WORDS = 120  # letters of what a decoder says
 MOST_BYTES = 2 << 30  # of a file of which a decoder may want all at once; DICOM is read frame by frame
 
 
-def read_image(path: str | os.PathLike[str], reading: Reading = DEFAULT, *, tell: bool = True) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike[str] | ImageBytes, reading: Reading = DEFAULT, *, tell: bool = True
+) -> np.ndarray:
     """Read one image, whatever its name says: the format is told by the content.
 
     Args:
-        path: A PNG, JPEG, TIFF, BMP, WebP, GIF, DICOM or .npy file.
+        path: A PNG, JPEG, TIFF, BMP, WebP, GIF, DICOM or .npy file, or the bytes of one.
         reading: Window, frame and limit of pixels.
         tell: Whether the log names the frame that was taken of several, and a DICOM image that is all one value; not
             for files that were read before.
@@ -49,8 +52,8 @@ def read_image(path: str | os.PathLike[str], reading: Reading = DEFAULT, *, tell
         uint8, (h, w) if grey or (h, w, 3) if RGB. The rules are in the modules that the table above names.
 
     Raises:
-        InputError: The file is missing, damaged, too large or of another kind, a frame that it lacks was asked for, or
-            all of several; the message names it.
+        InputError: The file is missing, damaged, too large (`TooLargeError`) or of another kind, a frame that it lacks
+            was asked for, or all of several; the message names it.
     """
     if reading.frame == "all":
         raise InputError(
@@ -61,15 +64,15 @@ def read_image(path: str | os.PathLike[str], reading: Reading = DEFAULT, *, tell
 
 
 def read_frames(
-    path: str | os.PathLike[str], reading: Reading = DEFAULT, *, tell: bool = True
+    path: str | os.PathLike[str] | ImageBytes, reading: Reading = DEFAULT, *, tell: bool = True
 ) -> Generator[np.ndarray, None, None]:
     """Read the frames of one file that are asked for, one after the other; see `read_image`.
 
     Raises:
         InputError: As `read_image`; a frame may be damaged after others were read.
     """
-    path = Path(path)
-    with _named(path), _opened(path) as file:
+    path = path if isinstance(path, ImageBytes) else Path(path)
+    with _named(path), open_source(path) as file:
         head = file.read(_HEAD)
         file.seek(0)
         with quiet():
@@ -93,26 +96,20 @@ def kind_of(path: str | os.PathLike[str], reading: Reading = DEFAULT) -> str:
         InputError: As `read_image`.
     """
     path = Path(path)
-    with _named(path), _opened(path) as file, quiet():
+    with _named(path), open_source(path) as file, quiet():
         head = file.read(_HEAD)
         file.seek(0)
         frames = _open(path, file, head, reading)
     return frames.kind if frames.count == 1 else f"{frames.kind} of several frames"
 
 
-def _opened(path: Path) -> BinaryIO:
-    if path.exists() and not path.is_file():  # a pipe would make us wait for ever
-        raise InputError("is no file; give an image file")
-    return path.open("rb")
-
-
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def _named(path: Path | ImageBytes) -> Iterator[None]:
     """Turn whatever a damaged file makes decoders raise into one sentence that names it."""
     try:
         yield
     except InputError as reason:
-        raise InputError(f"{path} {reason}") from None
+        raise type(reason)(f"{path} {reason}") from None
     except FileNotFoundError:
         raise InputError(f"{path} does not exist; check the path") from None
     except Exception as reason:
@@ -120,7 +117,7 @@ def _named(path: Path) -> Iterator[None]:
         raise InputError(f"{path} cannot be read as an image ({words}); replace or remove it") from reason
 
 
-def _open(path: Path, file: BinaryIO, head: bytes, reading: Reading) -> Frames:
+def _open(path: Path | ImageBytes, file: BinaryIO, head: bytes, reading: Reading) -> Frames:
     name = path.name.lower()
     if not head:
         raise InputError("is empty (0 bytes); replace or remove it")
@@ -131,7 +128,7 @@ def _open(path: Path, file: BinaryIO, head: bytes, reading: Reading) -> Frames:
     if is_dicom(head):
         return open_dicom(file, reading)
     if opener(head) is not None:
-        if (size := os.fstat(file.fileno()).st_size) > MOST_BYTES:
+        if (size := size_of(file)) > MOST_BYTES:
             raise InputError(f"is a file of {size} bytes, more than {MOST_BYTES}; save the image that is meant alone")
         return open_raster(file, head, reading)
     if name.endswith((".dcm", ".dicom")):

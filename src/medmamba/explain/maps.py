@@ -18,6 +18,7 @@ from medmamba.explain.layers import MapLayout, check_layer, default_layers, find
 from medmamba.explain.methods import check_method, raw_cam, require_grad_cam
 
 if TYPE_CHECKING:
+    from medmamba.data import Preprocessing
     from medmamba.predictor import Classifier
 
 BATCH = 8  # pictures at once, which keep the activations of all layers
@@ -145,6 +146,29 @@ def merge(
         return stretch(_resize(whole, picture) if picture else whole)
 
     return stretch(np.mean([enlarge(layer) for layer in layers], axis=0))
+
+
+def map_of(
+    raw: Sequence[np.ndarray], preprocessing: Preprocessing, image: np.ndarray, picture: tuple[int, int] | None = None
+) -> np.ndarray:
+    """The map of one image, float32 in [0, 1]; all zeros for a picture of one value, which shows no place.
+
+    Args:
+        raw: Of each layer (rows, columns), as `HeatMapper.raw` gives them for this image.
+        preprocessing: How the image reached the network.
+        image: uint8, (h, w) or (h, w, 3).
+        picture: (height, width) of the result; by default that of the image.
+    """
+    picture = picture or image.shape[:2]
+    if is_constant(image):
+        return np.zeros(picture, np.float32)
+    size = (preprocessing.height, preprocessing.width)
+    return merge(raw, size, preprocessing.box(*image.shape[:2]), picture)
+
+
+def is_constant(image: np.ndarray) -> bool:
+    """Whether every pixel of (h, w) or (h, w, 3) has the same value."""
+    return bool((image == image[:1, :1]).all())
 
 
 def stretch(values: np.ndarray) -> np.ndarray:

@@ -49,6 +49,18 @@ def overlay(image: np.ndarray, heat: np.ndarray, colours: str) -> np.ndarray:
     return np.rint((1 - STRENGTH) * picture + STRENGTH * painted).astype(np.uint8)
 
 
+def layer(heat: np.ndarray, colours: str) -> np.ndarray:
+    """The map alone, to be laid over its picture, uint8 (h, w, 4): clear where it is 0, opaque from a half on.
+
+    Args:
+        heat: (h, w) in [0, 1].
+        colours: Name in `COLOURS`.
+    """
+    painted = _colormap(colours)(heat, bytes=True)
+    painted[..., 3] = np.rint(255 * np.minimum(1, 2 * heat))
+    return painted
+
+
 def side_by_side(image: np.ndarray, laid_over: np.ndarray, words: str, colours: str) -> Image.Image:
     """The picture, its overlay and a bar of the colours, at their own size, under the answer in words."""
     height, width = image.shape[:2]

@@ -18,7 +18,7 @@ from medmamba.data import find_images, read_image
 from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 from medmamba.explain import pictures
-from medmamba.explain.maps import HeatMapper, merge, network_of
+from medmamba.explain.maps import HeatMapper, is_constant, map_of, network_of
 from medmamba.tasks import Task, decide
 from medmamba.writing import write_atomically
 
@@ -143,9 +143,7 @@ def _explain(job: _Job, name: str, path: Path, taken: set[str]) -> list[dict[str
     rows = []
     for target in job.targets or (answer,):
         raw = job.mapper.raw(pixels, np.array([target]))
-        constant = bool((image == image[:1, :1]).all())
-        heat = merge([layer[0] for layer in raw], job.mapper.size, shape.box(*image.shape[:2]), image.shape[:2])
-        heat = np.zeros_like(heat) if constant else heat
+        heat = map_of([layer[0] for layer in raw], shape, image)
         values = (
             bundle.classes[answer],
             float(scores[0, answer]),
@@ -154,7 +152,7 @@ def _explain(job: _Job, name: str, path: Path, taken: set[str]) -> list[dict[str
             job.mapper.method,
             list(job.mapper.layers),
             *_names(path, bundle.classes[target], taken),
-            CONSTANT if constant else None if heat.any() else EMPTY,
+            CONSTANT if is_constant(image) else None if heat.any() else EMPTY,
         )
         row = {"file": name, **dict(zip(keys, values, strict=True)), "error": None}
         _write(job, image, heat, row)

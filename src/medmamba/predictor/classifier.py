@@ -228,7 +228,7 @@ class Classifier(ABC):
         answers = [Prediction(name, None, error=str(reason)) for name, reason in zip(names, read, strict=True)]
         if good:
             examined = self.examined(np.stack([read[row] for row in good]))
-            for row, answer in zip(good, self._predictions([names[row] for row in good], *examined), strict=True):
+            for row, answer in zip(good, self.predictions([names[row] for row in good], *examined), strict=True):
                 answers[row] = answer
         return answers
 
@@ -243,13 +243,14 @@ class Classifier(ABC):
                     scores, strange = np.concatenate([scores, more_scores]), np.concatenate([strange, more_strange])
         except (InputError, OSError) as reason:
             return [Prediction(name, None, error=str(reason))]
-        whole = self._predictions([name], scores.mean(axis=0, keepdims=True), strange.mean(keepdims=True))
+        whole = self.predictions([name], scores.mean(axis=0, keepdims=True), strange.mean(keepdims=True))
         if len(scores) == 1:
             return whole
         numbered = [f"{name}#{number}" for number in range(1, len(scores) + 1)]
-        return self._predictions(numbered, scores, strange) + whole
+        return self.predictions(numbered, scores, strange) + whole
 
-    def _predictions(self, names: Sequence[str], scores: np.ndarray, strange: np.ndarray) -> list[Prediction]:
+    def predictions(self, names: Sequence[str], scores: np.ndarray, strange: np.ndarray) -> list[Prediction]:
+        """What is answered for images, by their names and what `examined` gives: (n, classes) and (n,)."""
         sets = self.possible(scores)
         reasons = self.reasons(sets, strange)
         return [

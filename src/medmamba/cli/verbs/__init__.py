@@ -14,6 +14,7 @@ from medmamba.cli.verbs.explain import Explain
 from medmamba.cli.verbs.learn import Calibrate, Demo, Pretrain, Train
 from medmamba.cli.verbs.report import Report
 from medmamba.cli.verbs.reproduce import Reproduce
+from medmamba.cli.verbs.serve import Serve
 from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
 
@@ -29,6 +30,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "compare": Compare,
     "predict": Predict,
     "explain": Explain,
+    "serve": Serve,
     "embed": Embed,
     "robustness": Robustness,
     "report": Report,

@@ -6,7 +6,6 @@ Nothing that tells who somebody is is kept, logged or repeated: see `elements.py
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
@@ -20,6 +19,7 @@ from medmamba.data.dicom.fragments import encapsulated_frame, native_frame
 from medmamba.data.dicom.grey import to_grey
 from medmamba.data.dicom.tables import read_table
 from medmamba.data.settings import Frames, Reading
+from medmamba.data.source import size_of
 from medmamba.errors import InputError
 
 __all__ = ["is_dicom", "open_dicom"]
@@ -43,7 +43,7 @@ def open_dicom(file: BinaryIO, reading: Reading) -> Frames:
     """
     require_pydicom()
     with _own_words():
-        size = os.fstat(file.fileno()).st_size
+        size = size_of(file)
         elements = read_elements(file)
         image = describe(elements, max_pixels=reading.max_pixels)
         syntax = syntax_of(elements.syntax)

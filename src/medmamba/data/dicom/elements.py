@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, Literal, NamedTuple
 
+from medmamba.data.source import size_of
 from medmamba.errors import InputError
 
 IMPLICIT, BIG_ENDIAN = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2"
@@ -109,7 +110,7 @@ def read_elements(file: BinaryIO) -> Elements:
     Raises:
         InputError: It is damaged, deflated, holds no pixels, or is beyond a limit.
     """
-    size = os.fstat(file.fileno()).st_size
+    size = size_of(file)
     file.seek(132)
     syntax = _transfer_syntax(file, size)
     if syntax == DEFLATED:

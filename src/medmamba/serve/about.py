@@ -1,0 +1,75 @@
+"""What the service tells of its model: no path of the machine where it was trained or runs."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import PurePosixPath, PureWindowsPath
+from typing import Any
+
+from medmamba.card import facts
+from medmamba.decisions import Decisions
+from medmamba.predictor import Classifier
+from medmamba.predictor.record import about_run
+from medmamba.tasks import Task
+
+RESEARCH_USE = "Research software, not a medical device."
+_KEPT = ("date", "seed", "best_epoch", "validation", "versions")  # of where the model came from
+
+
+def short(classifier: Classifier) -> dict[str, Any]:
+    """What stands in every answer."""
+    return {
+        "name": classifier.bundle.model,
+        "classes": list(classifier.classes),
+        "research_use": RESEARCH_USE,
+    }
+
+
+def whole(classifier: Classifier, card: str, limits: dict[str, int]) -> dict[str, Any]:
+    """All that `/v1/model` tells, as JSON takes it.
+
+    Args:
+        classifier: The model.
+        card: Its card, Markdown.
+        limits: What is taken in one request, by name.
+    """
+    bundle = classifier.bundle
+    shape = bundle.preprocessing.to_dict()
+    reading = shape.pop("reading")
+    thresholds = list(bundle.threshold) if isinstance(bundle.threshold, tuple) else bundle.threshold
+    data = bundle.provenance.get("data") or {}
+    origin = {name: bundle.provenance[name] for name in _KEPT if name in bundle.provenance}
+    return {
+        **short(classifier),
+        "task": bundle.task.value,
+        "positive": bundle.classes[bundle.positive] if bundle.task is Task.BINARY else None,
+        "threshold": thresholds if bundle.task in (Task.BINARY, Task.MULTILABEL) else None,
+        "preprocessing": shape | reading,
+        "calibrated": bundle.decisions != Decisions(),
+        "prediction_sets": bundle.decisions.conformal is not None,
+        "scope": classifier.kind is not None,
+        "explains": can_explain(classifier),
+        "limits": limits,
+        "card": card,
+        "facts": {name: _no_path(value) for name, value in facts(bundle).items()},
+        "provenance": origin
+        | {"data": {"name": _no_path(str(data.get("name", ""))), "counts": data.get("counts")} if data else None},
+        "versions": about_run(classifier, batch_size=1)["versions"],
+        "device": classifier.device,
+        "backend": classifier.backend,
+    }
+
+
+def can_explain(classifier: Classifier) -> bool:
+    """Whether there are heat maps: a network, not an exported file, and the extra `explain`."""
+    return hasattr(classifier, "model") and all(find_spec(name) for name in ("pytorch_grad_cam", "matplotlib"))
+
+
+def _no_path(text: str) -> str:
+    """The text, each word that is an absolute path without its folders."""
+    words = text.split(" ")
+    return " ".join(PureWindowsPath(word).name if _is_path(word) else word for word in words)
+
+
+def _is_path(word: str) -> bool:
+    return PurePosixPath(word).is_absolute() or PureWindowsPath(word).is_absolute()
