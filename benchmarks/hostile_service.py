@@ -21,11 +21,12 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fuzz_reader import good_files, mutated
 from hostile_bytes import PREDICT, SLOW, good, opening
 from hostile_cases import CASES, Case
 from service_process import HOST, MULTIPART, Reply, Service, exchange, form, get, post, service
@@ -35,6 +36,7 @@ MOST_GROWTH = 100.0  # megabytes of resident memory that one request may cost, a
 INSIDE = (b"Traceback", b'File "', b"site-packages", b"/src/medmamba", b"root:x:", b"Error(")  # none may come back
 LONGEST_NAME = 200
 CROWD = 500  # connections
+AT_ONCE = 8  # of the requests that are made by the thousand
 
 
 def main() -> None:
@@ -208,55 +210,63 @@ def crowd_row(name: str, sent: str, faults: list[str], grown: float) -> dict[str
 def described(running: Service, number: int, seed: int) -> dict[str, Any]:
     """Requests made from the service's own description, half of them against it."""
     import hypothesis
+    import requests
     import schemathesis
     from schemathesis import GenerationMode
 
     schema = schemathesis.openapi.from_url(f"http://{HOST}:{running.port}/openapi.json")
-    counts: Counter[str] = Counter()
-    failures: list[str] = []
-    for half, mode in enumerate((GenerationMode.POSITIVE, GenerationMode.NEGATIVE)):
+    sent: list[Future[tuple[str, str]]] = []
 
-        @hypothesis.seed(2 * seed + half)
-        @hypothesis.settings(
-            max_examples=number // 2,
-            deadline=None,
-            database=None,
-            phases=[hypothesis.Phase.generate],
-            suppress_health_check=list(hypothesis.HealthCheck),
-        )
-        @hypothesis.given(case=schema.as_strategy(generation_mode=mode))
-        def send(case: Any) -> None:
-            status = case.call(timeout=30).status_code
-            counts[str(status)] += 1
-            if status >= 500 and len(failures) < 20:
-                failures.append(case.as_curl_command()[:500])
+    def send(case: Any) -> tuple[str, str]:
+        try:
+            status = case.call(timeout=60).status_code
+        except requests.RequestException as reason:
+            return type(reason).__name__, case.as_curl_command()[:500]
+        return str(status), case.as_curl_command()[:500] if status >= 500 else ""
 
-        send()
-    return told(running, counts, failures)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        for half, mode in enumerate((GenerationMode.POSITIVE, GenerationMode.NEGATIVE)):
+
+            @hypothesis.seed(2 * seed + half)
+            @hypothesis.settings(
+                max_examples=number // 2,
+                deadline=None,
+                database=None,
+                phases=[hypothesis.Phase.generate],
+                suppress_health_check=list(hypothesis.HealthCheck),
+            )
+            @hypothesis.given(case=schema.as_strategy(generation_mode=mode))
+            def make(case: Any) -> None:
+                if len(sent) >= AT_ONCE:  # as many are under way, and no more are made meanwhile
+                    wait(sent[-AT_ONCE : -AT_ONCE + 1])
+                sent.append(threads.submit(send, case))
+
+            make()
+    return told(running, [future.result() for future in sent])
 
 
 def damaged(running: Service, number: int, seed: int) -> dict[str, Any]:
-    """Image files with one to four mutations, one after the other."""
-    from fuzz_reader import good_files, mutated
+    """Image files with one to four mutations."""
+    files = good_files(None)
 
-    files, counts, failures = good_files(None), Counter[str](), list[str]()
-    for turn in range(number):
+    def send(turn: int) -> tuple[str, str]:
         name, content, _ = mutated(files, seed, turn)
         reply = exchange(running.port, post(PREDICT, form((Path(name).name, content)), MULTIPART))
-        counts[str(reply.status)] += 1
-        if (reply.status is None or reply.status >= 500) and len(failures) < 20:
-            failures.append(f"file {turn} of seed {seed}, from {name}: {reply.status}")
-    return told(running, counts, failures)
+        failed = reply.status is None or reply.status >= 500
+        return str(reply.status), f"file {turn} of seed {seed}, from {name}: {reply.status}" if failed else ""
+
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        return told(running, list(threads.map(send, range(number))))
 
 
-def told(running: Service, counts: Counter[str], failures: list[str]) -> dict[str, Any]:
-    left = after(running)
-    bad = any(status == "None" or int(status) >= 500 for status in counts)
+def told(running: Service, replies: list[tuple[str, str]]) -> dict[str, Any]:
+    """Of requests made by the thousand: each a status and, if it must not be, what was sent."""
+    failures = [words for _, words in replies if words] + after(running)
     return {
-        "requests": counts.total(),
-        "statuses": dict(sorted(counts.items())),
-        "failures": failures + left,
-        "ok": not bad and not left,
+        "requests": len(replies),
+        "statuses": dict(sorted(Counter(status for status, _ in replies).items())),
+        "failures": failures[:20],
+        "ok": not failures,
     }
 
 

@@ -1,6 +1,6 @@
 """`medmamba serve` under load, on loopback: many large uploads at once, then batching against one image at a time.
 
-    python benchmarks/load_service.py [MODEL] [--data busi256] [--seconds 60] [--parallel 200] [--out FILE]
+    python benchmarks/load_service.py [MODEL] --data DATA [--seconds 60] [--parallel 200] [--out FILE]
 
 MODEL is a trained model's folder or an .onnx file; by default the model in the package. The clients run in a process of
 their own, and one that asks for /healthz in another. Each of --parallel clients sends a picture of about a megabyte (of
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from service_client import Uploads, ask_for_health, probabilities, upload
-from service_process import MULTIPART, Service, exchange, form, get, post, service
+from service_process import MULTIPART, PROGRAM, Service, exchange, form, get, post, service
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "service-load.json"
@@ -41,13 +41,21 @@ MEGABYTE = 1_000_000
 BODIES = 16  # different pictures
 HEALTH_MS, RATIO = 200.0, 1.5  # what must be reached
 CLIENTS = 32  # of the comparison of batching
-ONE_BY_ONE = ("--batch-size", "1")  # the option that turns batching off
+# nobody wants this but to compare, so it is no option of the command
+ONE_BY_ONE = """
+import sys
+from functools import partial
+from medmamba.cli import main
+from medmamba.serve import service
+service.Batcher = partial(service.Batcher, most=1, wait=0)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, nargs="?", default=None)
-    parser.add_argument("--data", default="busi256", help="whose test pictures are sent; as for `medmamba evaluate`")
+    parser.add_argument("--data", required=True, help="whose test pictures are sent; as for `medmamba evaluate`")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--parallel", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=9, help="of the comparison of batching")
@@ -183,7 +191,7 @@ def quantile(ordered: Sequence[float], share: int) -> float | None:
 
 def cap(running: Service) -> float:
     """Megabytes of memory that the service says it stays below."""
-    raise NotImplementedError
+    return float(json.loads(exchange(running.port, get("/v1/model")).body)["limits"].get("memory_bytes", 2e9)) / 1e6
 
 
 # batching
@@ -191,10 +199,10 @@ def cap(running: Service) -> float:
 
 def compare(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict[str, Any]:
     """Answers a second of two servers that take turns, one with batching and one without."""
-    options: dict[str, tuple[str, ...]] = {"batched": (), "one_by_one": ONE_BY_ONE}
-    rates: dict[str, list[float]] = {name: [] for name in options}
+    programs: dict[str, Sequence[str]] = {"batched": PROGRAM, "one_by_one": ("-c", ONE_BY_ONE)}
+    rates: dict[str, list[float]] = {name: [] for name in programs}
     with ExitStack() as stack:
-        servers = {name: stack.enter_context(service(arguments.model, *words)) for name, words in options.items()}
+        servers = {name: stack.enter_context(service(arguments.model, words)) for name, words in programs.items()}
         height, width = size_of_model(next(iter(servers.values())))
         files = [of_size(pixels, height, width) for pixels in pictures(arguments.data, BODIES)]
         requests = [request(f"{row}.png", content) for row, content in enumerate(files)]
@@ -239,7 +247,7 @@ def describe(arguments: argparse.Namespace, uploads: dict[str, Any], batching: d
         "processor": processor(),
         "cores": os.cpu_count(),
         "model": "in the package" if arguments.model is None else arguments.model.name,
-        "data": arguments.data,
+        "data": Path(arguments.data).name,
         "uploads": uploads,
         "batching": batching,
         "must": {"health_p99_ms": HEALTH_MS, "ratio": RATIO},

@@ -5,7 +5,6 @@ For `load_service.py`, `hostile_service.py` and the tests. Memory is read from /
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import select
@@ -13,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ from threading import Thread
 HOST = "127.0.0.1"
 START = 120.0  # seconds within which it must be ready
 PIECE = 1 << 16
+PROGRAM = ("-m", "medmamba")
 
 
 @dataclass(frozen=True)
@@ -52,21 +52,18 @@ class Service:
 
 
 @contextmanager
-def service(model: Path | None, *options: str, environment: dict[str, str] | None = None) -> Iterator[Service]:
+def service(model: Path | None, program: Sequence[str] = PROGRAM) -> Iterator[Service]:
     """Start `medmamba serve` on a free port, wait until it is ready, and end it.
 
     Args:
         model: As for the command; None for the model in the package.
-        options: More of its options.
-        environment: Variables beside those of this process.
+        program: What Python runs.
     """
     port, log = free_port(), list[bytes]()
     words = [] if model is None else [str(model)]
-    command = [sys.executable, "-m", "medmamba", "serve", *words, "--port", str(port), *options]
+    command = [sys.executable, *program, "serve", *words, "--port", str(port)]
     start = time.perf_counter()
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env={**os.environ, **(environment or {})}
-    ) as process:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdout is not None
         reader = Thread(target=log.extend, args=(process.stdout,), daemon=True)  # a full pipe would stop the server
         reader.start()
@@ -145,6 +142,8 @@ def _send(connection: socket.socket, pieces: bytes | Iterable[bytes]) -> int:
     """How many bytes went out before the server said something."""
     sent = 0
     for piece in [pieces] if isinstance(pieces, bytes) else pieces:
+        if select.select([connection], [], [], 0)[0]:  # also seen by a sender that only waits
+            return sent
         view = memoryview(piece)
         while view:
             readable, writable, _ = select.select([connection], [connection], [], 10.0)
