@@ -15,7 +15,7 @@ LAYERS = [
     ("demo", "info", "importing", "ensembling", "benchmark", "export", "report", "paper"),
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
-    ("device",),
+    ("device", "boxed"),
     ("backbone",),
     ("bundle",),
     ("card",),

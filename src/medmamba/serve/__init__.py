@@ -9,12 +9,13 @@ import signal
 import socket
 import threading
 from collections.abc import Collection, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from medmamba.bundle import CARD
-from medmamba.errors import InputError
+from medmamba.errors import FailedError, InputError, one_line
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,13 @@ def serve(
         allow_hosts: More names under which browsers reach the service.
         max_pixels: Larger pictures are refused; by default `medmamba.serve.service.MAX_PIXELS`.
 
+    The port is opened when the model has been; the first answer, which compiles what has not been compiled on this
+    machine, is waited for by those who ask in the meantime.
+
     Raises:
         InputError: The model cannot be used, the port cannot be opened, a package is missing, or the host is not of
             loopback and the environment holds no token.
+        FailedError: The model was opened, but its network cannot answer.
     """
     _require_packages()
     from medmamba.predictor import load
@@ -54,15 +59,15 @@ def serve(
     service = Service(load(model, device=device), card=_card(Path(model)), max_pixels=max_pixels or MAX_PIXELS)
     spare_a_core()
     try:
-        service.warm_up()
         app = make_app(service, hosts=_names(host, allow_hosts), token=token)
         with _listening(host, port) as listener:
-            _run(app, listener, host)
+            _run(app, listener, host, service.warm_up())
     finally:
         service.close()
 
 
-def _run(app: Any, listener: socket.socket, host: str) -> None:
+def _run(app: Any, listener: socket.socket, host: str, answered: Future[None]) -> None:
+    """Answer until a signal comes, or until the network turns out not to answer, which is a `FailedError`."""
     import uvicorn
 
     from medmamba.serve.connections import Connection
@@ -81,8 +86,16 @@ def _run(app: Any, listener: socket.socket, host: str) -> None:
     )
     shown = f"[{host}]" if ":" in host else host
     logger.info("listening at http://%s:%d; Ctrl-C ends it", shown, listener.getsockname()[1])
+    server = uvicorn.Server(config)
+
+    def end_if_failed(answered: Future[None]) -> None:
+        server.should_exit = server.should_exit or answered.exception() is not None
+
+    answered.add_done_callback(end_if_failed)
     with _signals_end_well():
-        uvicorn.Server(config).run(sockets=[listener])
+        server.run(sockets=[listener])
+    if answered.done() and (reason := answered.exception()) is not None:
+        raise FailedError(f"the model was opened and does not answer: {one_line(reason)}")
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -10,6 +9,7 @@ from medmamba.card import facts
 from medmamba.decisions import Decisions
 from medmamba.predictor import Classifier
 from medmamba.predictor.record import about_run
+from medmamba.serve.service import Service
 from medmamba.tasks import Task
 
 RESEARCH_USE = "Research software, not a medical device."
@@ -25,14 +25,14 @@ def short(classifier: Classifier) -> dict[str, Any]:
     }
 
 
-def whole(classifier: Classifier, card: str, limits: dict[str, int]) -> dict[str, Any]:
+def whole(service: Service, limits: dict[str, int]) -> dict[str, Any]:
     """All that `/v1/model` tells, as JSON takes it.
 
     Args:
-        classifier: The model.
-        card: Its card, Markdown.
+        service: The model at work.
         limits: What is taken in one request, by name.
     """
+    classifier = service.classifier
     bundle = classifier.bundle
     shape = bundle.preprocessing.to_dict()
     reading = shape.pop("reading")
@@ -48,9 +48,9 @@ def whole(classifier: Classifier, card: str, limits: dict[str, int]) -> dict[str
         "calibrated": bundle.decisions != Decisions(),
         "prediction_sets": bundle.decisions.conformal is not None,
         "scope": classifier.kind is not None,
-        "explains": can_explain(classifier),
+        "explains": service.explains,
         "limits": limits,
-        "card": card,
+        "card": service.card,
         "facts": {name: _no_path(value) for name, value in facts(bundle).items()},
         "provenance": origin
         | {"data": {"name": _no_path(str(data.get("name", ""))), "counts": data.get("counts")} if data else None},
@@ -58,11 +58,6 @@ def whole(classifier: Classifier, card: str, limits: dict[str, int]) -> dict[str
         "device": classifier.device,
         "backend": classifier.backend,
     }
-
-
-def can_explain(classifier: Classifier) -> bool:
-    """Whether there are heat maps: a network, not an exported file, and the extra `explain`."""
-    return hasattr(classifier, "model") and all(find_spec(name) for name in ("pytorch_grad_cam", "matplotlib"))
 
 
 def _no_path(text: str) -> str:

@@ -89,7 +89,8 @@ def _add_state(app: FastAPI, service: Service, numbers: Numbers) -> None:
 
     @app.get("/readyz", response_class=PlainTextResponse, summary="Whether the model answers", responses=_errors(503))
     async def readyz() -> str:
-        _check_ready(service)
+        if not (service.ready and service.works):
+            raise RefusedError(503, "the model is not warm yet, or at its end; try again soon", {"Retry-After": "1"})
         return "ready\n"
 
     @app.get("/metrics", response_class=PlainTextResponse, summary="Counters for Prometheus", responses=_errors(401))
@@ -106,7 +107,7 @@ def _add_answers(app: FastAPI, service: Service, limits: Limits) -> None:
     @app.get("/v1/model", dependencies=token, response_model=ModelReply, responses=_errors(401))
     async def model() -> Any:
         """The model: classes, preprocessing, card, versions."""
-        return about.whole(service.classifier, service.card, told)
+        return about.whole(service, told)
 
     @app.post(
         "/v1/predict",
@@ -117,7 +118,7 @@ def _add_answers(app: FastAPI, service: Service, limits: Limits) -> None:
     )
     async def predict(request: Request, name: Annotated[str, Query(description="Of a raw body.")] = "") -> Any:
         """Classify images: a form with one or more files, or one image as the whole body."""
-        _check_ready(service)
+        _check_works(service)
         images = await read_images(request, limits.files)
         start = time.monotonic()
         answers = await _unless_gone(request, service.predict(images))
@@ -125,9 +126,8 @@ def _add_answers(app: FastAPI, service: Service, limits: Limits) -> None:
         request.scope[IMAGES] = {"answered": len(answers) - len(failed), "unreadable": len(failed)}
         rows = [_row(answer).model_dump() for answer in answers]
         if len(failed) == len(answers):
-            status = min(status_of(reason) for reason in failed)
+            status = max(status_of(reason) for reason in failed)
             sentence = str(failed[0]) if len(failed) == 1 else f"none of the {len(failed)} images can be read"
-            status = 422 if any(status_of(reason) == 422 for reason in failed) else status
             return JSONResponse({**error_body(status, sentence), "images": rows}, status)
         seconds = round(time.monotonic() - start, 4)
         return {"model": about.short(service.classifier), "seconds": seconds, "images": rows}
@@ -162,13 +162,13 @@ def _add_answers(app: FastAPI, service: Service, limits: Limits) -> None:
         return Response(await _unless_gone(request, service.picture(image)), media_type="image/png")
 
 
-def _check_ready(service: Service) -> None:
-    if not (service.ready and service.batches.alive):
-        raise RefusedError(503, "the model is not ready; try again soon", {"Retry-After": "1"})
+def _check_works(service: Service) -> None:
+    if not service.works:
+        raise RefusedError(503, "the service is ending; try again soon", {"Retry-After": "1"})
 
 
 async def _one(request: Request, service: Service) -> ImageBytes:
-    _check_ready(service)
+    _check_works(service)
     images = await read_images(request, 1)
     request.scope[IMAGES] = {}
     return images[0]

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import io
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
@@ -28,13 +30,16 @@ from medmamba.serve.batching import Batcher
 if TYPE_CHECKING:
     from medmamba.explain.maps import HeatMapper
 
+logger = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
-MAX_PIXELS = 32_000_000  # of one picture: more than any X-ray detector has; one takes up to about 1 GB while it is read
+MAX_PIXELS = 32_000_000  # of one picture, which takes up to 20 bytes for each of them while it is read
 READERS = 4  # threads that decode, at most
-AT_WORK = 64  # pictures between decoding and answer
+AT_WORK = 64  # pictures between decoding and answer, in the size of the network's input
+WHOLE = 4  # pictures that are kept whole, for heat maps and to be shown
 COLOURS = "safe"  # of heat maps, for colour-blind readers too
-LARGEST_MAP = 2048  # pixels of a heat map's longer side; for larger pictures it is enlarged
+LONGEST = 2048  # pixels of a side of what is shown: of larger pictures maps are enlarged, and they are shrunk
 
 
 @dataclass(frozen=True)
@@ -62,7 +67,8 @@ class Service:
         batches: Its thread.
         card: Its card, Markdown.
         reading: How images are read.
-        ready: Whether it has answered once.
+        ready: Whether it has answered once and, where there are heat maps, made one.
+        explains: Whether there are heat maps.
     """
 
     def __init__(
@@ -86,20 +92,30 @@ class Service:
         self.reading = replace(reading, max_pixels=min(reading.max_pixels, max_pixels))
         self.batches = batches or Batcher(classifier.examined)
         self.card = card if card is not None else card_of(classifier.bundle)
-        self.ready = False
+        self.ready = self._closed = False
+        self.explains = can_explain(classifier)
         self._readers = ThreadPoolExecutor(max(1, min(READERS, cores())), thread_name_prefix="medmamba-read")
-        self._at_work = asyncio.Semaphore(AT_WORK)
+        self._at_work, self._whole = asyncio.Semaphore(AT_WORK), asyncio.Semaphore(WHOLE)
         self._mapper: HeatMapper | None = None
 
-    def warm_up(self) -> None:
-        """Send one black picture through the network, which compiles and loads what the first one needs."""
-        shape = self.classifier.bundle.preprocessing
-        self.batches.put(np.zeros((shape.channels, shape.height, shape.width), np.uint8)).result()
-        self.ready = True
+    def warm_up(self) -> Future[None]:
+        """Let the network answer for a black picture and explain one, which loads and compiles what callers need.
+
+        Returns:
+            The answer's end; it raises what went wrong. Whoever asks in the meantime waits for it.
+        """
+        answered: Future[None] = self.batches.run(self._first_answer)
+        answered.add_done_callback(self._then_explain)
+        return answered
+
+    @property
+    def works(self) -> bool:
+        """Whether what is asked for will be answered."""
+        return not self._closed and self.batches.alive
 
     def close(self) -> None:
         """Finish what was asked for, and end the threads."""
-        self.ready = False
+        self.ready, self._closed = False, True
         self._readers.shutdown()
         self.batches.close()
 
@@ -123,7 +139,7 @@ class Service:
         check_colours(COLOURS)
         bundle = self.classifier.bundle
         asked = None if target is None else class_index(bundle, target)
-        async with self._at_work:
+        async with self._whole:
             picture, pixels = await self._read(image)
             if asked is None:
                 scores, _ = await asyncio.wrap_future(self.batches.put(pixels))
@@ -134,14 +150,15 @@ class Service:
         return png, bundle.classes[chosen]
 
     async def picture(self, image: ImageBytes) -> bytes:
-        """One image as the model reads it, before it is resized, as PNG.
+        """One image as the model reads it, before it is resized for it, as PNG of at most `LONGEST` pixels a side.
 
         Raises:
             InputError: It cannot be read.
         """
-        async with self._at_work:
+        async with self._whole:
             picture, _ = await self._read(image)
-            return await self._in_readers(lambda: _png(picture))
+            height, width = _shown(*picture.shape[:2])
+            return await self._in_readers(lambda: _png(picture, (width, height)))
 
     async def _answer(self, image: ImageBytes) -> Answer:
         async with self._at_work:
@@ -180,16 +197,47 @@ class Service:
         from medmamba.explain.pictures import layer
 
         height, width = picture.shape[:2]
-        scale = min(1.0, LARGEST_MAP / max(height, width))
-        size = max(1, round(height * scale)), max(1, round(width * scale))
-        heat = map_of(raw, self.classifier.bundle.preprocessing, picture, size)
+        heat = map_of(raw, self.classifier.bundle.preprocessing, picture, _shown(height, width))
         return _png(layer(heat, COLOURS), (width, height))
 
+    def _blank(self) -> np.ndarray:
+        shape = self.classifier.bundle.preprocessing
+        return np.zeros((shape.channels, shape.height, shape.width), np.uint8)
 
-def _png(pixels: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
-    """As a PNG file, quickly rather than small, enlarged to (width, height) where that is given."""
+    def _first_answer(self) -> None:
+        self.classifier.examined(self._blank()[None])
+
+    def _first_map(self) -> None:
+        try:
+            self._raw_map(self._blank(), 0)
+        except InputError as reason:  # a network without layers that have maps; predictions need none
+            logger.warning("there will be no heat maps: %s", reason)
+            self.explains = False
+        self.ready = True
+
+    def _then_explain(self, answered: Future[None]) -> None:
+        if answered.exception() is None:
+            if self.explains:
+                self.batches.run(self._first_map)
+            else:
+                self.ready = True
+
+
+def can_explain(classifier: Classifier) -> bool:
+    """Whether there are heat maps: of a network, not an exported file, with the extra `explain`."""
+    return hasattr(classifier, "model") and all(find_spec(name) for name in ("pytorch_grad_cam", "matplotlib"))
+
+
+def _shown(height: int, width: int) -> tuple[int, int]:
+    """Height and width, in the same ratio, of at most `LONGEST` pixels."""
+    scale = min(1.0, LONGEST / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def _png(pixels: np.ndarray, size: tuple[int, int]) -> bytes:
+    """As a PNG file of (width, height), quickly rather than small."""
     image, buffer = Image.fromarray(pixels), io.BytesIO()
-    if size is not None and size != image.size:
+    if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     image.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue()

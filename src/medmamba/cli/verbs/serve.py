@@ -13,8 +13,8 @@ from tyro.conf import Positional, UseAppendAction, arg
 class Serve:
     """A page and a service on this machine: classify images in a browser or over HTTP, until Ctrl-C."""
 
-    model: Positional[Path]
-    """Folder of the trained model, or a .onnx file that export wrote."""
+    model: Positional[Path | None] = None
+    """Folder of the trained model, or a .onnx file that export wrote; by default the small one in the package."""
     host: str = "127.0.0.1"
     """Address to bind to. Other machines reach only others than this one, which need a token in MEDMAMBA_TOKEN."""
     port: int = 8000
@@ -30,7 +30,7 @@ class Serve:
         from medmamba.serve import serve
 
         serve(
-            self.model,
+            self.model or _boxed(),
             host=self.host,
             port=self.port,
             device=self.device,
@@ -38,3 +38,9 @@ class Serve:
             max_pixels=self.max_pixels,
         )
         return 0
+
+
+def _boxed() -> Path:
+    from medmamba import boxed
+
+    return boxed.path()
