@@ -111,6 +111,25 @@ def array_of_objects() -> bytes:
     return file.getvalue()
 
 
+def largest(pixels: int) -> list[bytes]:
+    """Small files of pictures of so many pixels, or a few less, that take much memory while they are read."""
+    side = int(pixels**0.5)
+    ramp = np.linspace(0, 1, side, dtype=np.float32)
+    real = Image.fromarray(np.broadcast_to(ramp, (side, side)).copy())
+    deep = Image.fromarray(np.broadcast_to((ramp * 65_535).astype(np.uint16), (side, side)).copy())
+    saved = []
+    for image, kind, options in (
+        (real, "TIFF", {"compression": "tiff_adobe_deflate"}),
+        (deep, "PNG", {"compress_level": 1}),
+        (Image.new("RGBA", (side, side), (9, 9, 9, 9)), "PNG", {"compress_level": 1}),
+        (Image.new("CMYK", (side, side)), "JPEG", {}),
+    ):
+        file = io.BytesIO()
+        image.save(file, kind, **options)
+        saved.append(file.getvalue())
+    return saved
+
+
 # senders that take their time, or never end
 
 

@@ -27,9 +27,9 @@ from pathlib import Path
 from typing import Any
 
 from fuzz_reader import good_files, mutated
-from hostile_bytes import PREDICT, SLOW, good, opening
+from hostile_bytes import PREDICT, SLOW, good, largest, opening
 from hostile_cases import CASES, Case
-from service_process import HOST, MULTIPART, Reply, Service, exchange, form, get, post, service
+from service_process import HOST, MULTIPART, Reply, Service, exchange, form, get, memory_cap, post, service
 
 RESULTS = Path(__file__).parent / "results" / "service-hostile.json"
 MOST_GROWTH = 100.0  # megabytes of resident memory that one request may cost, at its worst moment
@@ -49,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with service(arguments.model) as running:
         running.forbid_writing()
-        rows = [*trials(running, CASES), idle_crowd(running), half_sent_crowd(running)]
+        rows = [*trials(running, CASES), *(crowd(running) for crowd in (idle_crowd, half_sent_crowd, large_crowd))]
     with service(arguments.model) as running:
         running.forbid_writing()
         fuzzed = {
@@ -191,6 +191,26 @@ def half_sent_crowd(running: Service) -> dict[str, Any]:
     grown = running.memory("VmHWM") - before
     words = f"{CROWD} uploads that stop at 100 kB of 1 MB; meanwhile /healthz, within {SLOW:.0f} s a good picture"
     return crowd_row("half-sent crowd", words, faults, grown)
+
+
+def large_crowd(running: Service) -> dict[str, Any]:
+    """The largest pictures that are taken, from many at once, and heat maps of them: memory stays below its cap."""
+    most = json.loads(exchange(running.port, get("/v1/model")).body)["limits"]["max_pixels"]
+    files = largest(most)
+    sent = [post(path, content, "image/png") for path in (PREDICT, "/v1/explain") for content in files * 2]
+    running.forget_peak()
+    before = running.memory()
+    with ThreadPoolExecutor(len(sent)) as threads:
+        statuses = Counter(
+            reply.status for reply in threads.map(lambda each: exchange(running.port, each, seconds=300), sent)
+        )
+    peak, faults = running.memory("VmHWM"), after(running)
+    if not set(statuses) <= {200, 422, 429} or not statuses[200]:  # 422: a model without heat maps
+        faults.append(f"the statuses are {dict(statuses)}")
+    if peak > memory_cap():
+        faults.append(f"memory reached {peak:.0f} MB, more than {memory_cap():.0f} MB")
+    words = f"{len(sent)} pictures of {most} pixels at once, half of them to explain: real, 16 bits, RGBA, CMYK"
+    return crowd_row("crowd of the largest", words, faults, peak - before)
 
 
 def crowd_row(name: str, sent: str, faults: list[str], grown: float) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from service_client import Uploads, ask_for_health, probabilities, upload
-from service_process import MULTIPART, PROGRAM, Service, exchange, form, get, post, service
+from service_process import MULTIPART, PROGRAM, Service, exchange, form, get, memory_cap, post, service
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "service-load.json"
@@ -155,7 +155,7 @@ def load(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict[st
                 "before": before,
                 "peak": peak,
                 "after": running.memory(),
-                "cap": cap(running),
+                "cap": memory_cap(),
                 "over_time": memory,
             },
         }
@@ -187,11 +187,6 @@ def quantile(ordered: Sequence[float], share: int) -> float | None:
     """The value below which so many of a hundred lie (nearest rank); None where there is none, or no answer came."""
     value = ordered[max(0, -(-share * len(ordered) // 100) - 1)] if ordered else float("inf")
     return None if value == float("inf") else value
-
-
-def cap(running: Service) -> float:
-    """Megabytes of memory that the service says it stays below."""
-    return float(json.loads(exchange(running.port, get("/v1/model")).body)["limits"].get("memory_bytes", 2e9)) / 1e6
 
 
 # batching

@@ -19,6 +19,7 @@ from pathlib import Path
 from threading import Thread
 
 HOST = "127.0.0.1"
+UNIT = Path(__file__).parents[1] / "deploy" / "medmamba.service"
 START = 120.0  # seconds within which it must be ready
 PIECE = 1 << 16
 PROGRAM = ("-m", "medmamba")
@@ -80,6 +81,12 @@ def service(model: Path | None, program: Sequence[str] = PROGRAM) -> Iterator[Se
             except subprocess.TimeoutExpired:
                 process.kill()
             reader.join(5)
+
+
+def memory_cap() -> float:
+    """Megabytes of memory that the service is run with, as `deploy/` states them."""
+    [gigabytes] = re.findall(r"^MemoryMax=(\d+)G$", UNIT.read_text(), re.MULTILINE)
+    return int(gigabytes) * 2**30 / 1e6
 
 
 def free_port() -> int:
