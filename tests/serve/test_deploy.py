@@ -13,11 +13,17 @@ from pathlib import Path
 
 import pytest
 
+from medmamba.serve import connections
+from medmamba.serve.limits import Limits
+from medmamba.serve.numbers import Numbers
+from medmamba.serve.service import MAX_PIXELS, READERS
+
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
 PAGE = (ROOT / "docs" / "how-to" / "deploy.md").read_text()
 CONTAINER = (DEPLOY / "Containerfile").read_text()
 UNIT = (DEPLOY / "medmamba.service").read_text()
+OTHERS = {"--extra-index-url", "--memory"}  # of pip and of containers
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -55,16 +61,14 @@ def test_every_option_of_the_service_that_is_named_exists(options):
     words = json.loads(entry)
     assert words[:2] == ["medmamba", "serve"]
     named = used_options(PAGE) | used_options(UNIT) | {word for word in words if word.startswith("--")}
-    assert {"--host", "--port", "--allow-host"} <= named | used_options(PAGE.replace("`--", "medmamba serve `--"))
-    assert named <= options
-    for name in re.findall(r"`(--[a-z-]+)", PAGE):
-        assert name in options | {"--index-url"}, name
+    named |= set(re.findall(r"`(--[a-z-]+)", PAGE)) - OTHERS
+    assert {"--host", "--port", "--allow-host", "--max-pixels"} <= named <= options
 
 
 def test_extras_and_versions_are_those_of_the_project():
     extras = set(PROJECT["optional-dependencies"])
     [build] = [value for value in instruction("ARG") if value.startswith("EXTRAS=")]
-    named = [shlex.split(build)[0].partition("=")[2], *re.findall(r"medmamba\[([\w,]+)\]", PAGE + UNIT)]
+    named = [shlex.split(build)[0].partition("=")[2], *re.findall(r"['.](?:medmamba)?\[([\w,]+)\]", PAGE + UNIT)]
     assert len(named) >= 4
     assert all(set(words.split(",")) <= extras and "serve" in words for words in named)
     least = PROJECT["requires-python"].removeprefix(">=")
@@ -125,9 +129,46 @@ def test_systemd_understands_the_unit(tmp_path):
     assert "medmamba.service" not in done.stderr
 
 
+def test_the_page_states_the_limits_of_the_service():
+    limits, mb = Limits(), 1 << 20
+    for words in (
+        f"{limits.body // mb} MB, {limits.files} images",
+        f"{MAX_PIXELS:,} pixels",
+        f"{limits.requests}, and {limits.bodies // mb} MB of bodies",
+        f"{limits.pause:.0f} s without a byte, {limits.whole:.0f} s in all",
+        f"{connections.MOST}; {connections.HEAD:.0f} s for the head",
+    ):
+        assert words in PAGE
+    assert f"client_max_body_size {limits.body // mb}m" in PAGE
+    assert READERS == 4  # "up to the fourth"
+
+
+def test_the_page_names_the_counters_of_the_service():
+    told = Numbers().text(0, 0, True)
+    named = set(re.findall(r"`(medmamba_\w+)`", PAGE))
+    assert len(named) >= 7
+    assert all(f"# TYPE {name} " in told for name in named)
+
+
+def test_the_lid_on_memory_is_one():
+    [unit] = setting("MemoryMax")
+    [container] = set(re.findall(r"--memory(?:-swap)? (\d+\w)", CONTAINER))
+    assert unit.lower() == container
+    assert f"{unit[:-1]} GB" in PAGE
+
+
 def test_the_page_says_what_was_measured(load_service):
     assert load_service.RESULTS.exists()
     results = json.loads(load_service.RESULTS.read_text())
     assert load_service.BEGIN + load_service.block(results) + load_service.END in PAGE
     assert all(results["reached"].values())
+    assert (results["uploads"]["seconds"], results["uploads"]["parallel"]) == (60, 200)
+    assert results["cores"] == 2
+    assert results["commit"]
+
+
+def test_hostile_requests_were_made_by_the_thousand():
+    results = json.loads((ROOT / "benchmarks" / "results" / "service-hostile.json").read_text())
+    assert results["reached"]
+    assert results["fuzzed"]["described"]["requests"] >= 10_000
     assert results["commit"]
