@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from service_client import Uploads, ask_for_health, probabilities, upload
+from service_client import EVERY, Uploads, ask_for_health, probabilities, upload
 from service_process import MULTIPART, PROGRAM, Service, exchange, form, get, memory_cap, post, service
 
 ROOT = Path(__file__).parents[1]
@@ -137,7 +137,7 @@ def load(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict[st
         sending = clients.submit(upload, running.port, requests, expected, arguments.parallel, arguments.seconds)
         asking = clients.submit(ask_for_health, running.port, arguments.seconds)
         memory = watch(running, sending)
-        peak, found, health = running.memory("VmHWM"), sending.result(), sorted(asking.result())
+        peak, found, health = running.memory("VmHWM"), sending.result(), asking.result()
         time.sleep(2)
         return {
             "seconds": arguments.seconds,
@@ -145,12 +145,7 @@ def load(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict[st
             "mean_megabytes_a_picture": statistics.mean(len(content) for _, content in files) / 1e6,
             "start_seconds": running.started,
             **told(found),
-            "health": {
-                "asked": len(health),
-                "unanswered": sum(value == float("inf") for value in health),
-                **{f"p{share}_ms": quantile(health, share) for share in (50, 99)},
-                "most_ms": quantile(health, 100),
-            },
+            "health": told_of_health(health),
             "memory_megabytes": {
                 "before": before,
                 "peak": peak,
@@ -180,6 +175,19 @@ def told(found: Uploads) -> dict[str, Any]:
         "answer_p50_seconds": quantile(seconds, 50),
         "answer_p99_seconds": quantile(seconds, 99),
         "client_share_of_a_core": found.processor / found.lasted,
+    }
+
+
+def told_of_health(milliseconds: Sequence[float]) -> dict[str, Any]:
+    """Of the answers of /healthz, in the order in which they were asked for."""
+    ordered, a_second = sorted(milliseconds), round(1 / EVERY)
+    seconds = [milliseconds[start : start + a_second] for start in range(0, len(milliseconds), a_second)]
+    return {
+        "asked": len(ordered),
+        "unanswered": sum(value == float("inf") for value in ordered),
+        **{f"p{share}_ms": quantile(ordered, share) for share in (50, 99)},
+        "most_ms": quantile(ordered, 100),
+        "slowest_of_each_second_ms": [quantile(sorted(values), 100) for values in seconds],
     }
 
 

@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -128,3 +129,22 @@ def test_a_short_run_against_the_service(bundle, tmp_path):
     assert uploads["health"]["unanswered"] == 0
     assert 0.9 < uploads["mean_megabytes_a_picture"] < 1.1
     assert results["batching"]["ratio"] > 0
+
+
+def test_quantiles_and_what_is_told(client):
+    load = importlib.import_module("load_service")
+    assert load.quantile([1.0, 2.0, 3.0, 4.0], 50) == 2.0
+    assert load.quantile(list(range(1, 1001)), 99) == 990
+    assert load.quantile([1.0, float("inf")], 100) is None
+    told = load.told_of_health([5.0] * 30 + [float("inf")] + [7.0] * 9)
+    assert told["unanswered"] == 1
+    assert told["p50_ms"] == 5.0
+    assert told["p99_ms"] is None
+    assert told["slowest_of_each_second_ms"] == [5.0, None]
+
+
+def test_pictures_are_made_a_megabyte(client):
+    load = importlib.import_module("load_service")
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 50), np.uint8)
+    for kind in ("PNG", "JPEG"):
+        assert 0.9 < len(load.of_a_megabyte(pixels, kind)) / load.MEGABYTE < 1.1
