@@ -19,8 +19,8 @@ QUICK = [case for case in hostile.CASES if not case.slow]
 
 
 @pytest.fixture(scope="module")
-def running(bundle):
-    with process.service(bundle) as service:
+def running(run):
+    with process.service(run) as service:
         service.forbid_writing()
         yield service
 

@@ -112,11 +112,11 @@ def test_health_is_asked_for_by_the_clock(client):
 
 
 @pytest.mark.slow
-def test_a_short_run_against_the_service(bundle, tmp_path):
+def test_a_short_run_against_the_service(run, tmp_path):
     out = tmp_path / "load.json"
     short = ["--seconds", "5", "--parallel", "20", "--rounds", "1", "--round-seconds", "2", "--data", "phantoms:60"]
     subprocess.run(
-        [sys.executable, "benchmarks/load_service.py", str(bundle), *short, "--out", str(out)],
+        [sys.executable, "benchmarks/load_service.py", str(run), *short, "--out", str(out)],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": "src"},
         timeout=300,

@@ -114,11 +114,13 @@ def _signals_end_well() -> Iterator[None]:
 
 @contextmanager
 def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    if not 0 <= port < 1 << 16:  # some systems would take the remainder
+        raise InputError(f"port {port} is none; give one from 1 to 65535, or 0 for a free one")
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = min(found, key=lambda each: each[0] != socket.AF_INET)
         listener = socket.create_server(address, family=family, backlog=1024)
-    except (OSError, OverflowError) as reason:
+    except OSError as reason:
         raise InputError(f"port {port} of {host} cannot be opened ({reason}); give another --port or --host") from None
     with listener:
         yield listener

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PurePosixPath, PureWindowsPath
+import re
 from typing import Any
 
 from medmamba.card import facts
@@ -14,6 +14,8 @@ from medmamba.tasks import Task
 
 RESEARCH_USE = "Research software, not a medical device."
 _KEPT = ("date", "seed", "best_epoch", "validation", "versions")  # of where the model came from
+
+_FOLDERS = re.compile(r"(?<!\S)(?:[A-Za-z]:|~|\.{1,2})?[\\/](?:\S*[\\/])?(?=\S)")  # at the beginning of a word
 
 
 def short(classifier: Classifier) -> dict[str, Any]:
@@ -50,21 +52,16 @@ def whole(service: Service, limits: dict[str, int]) -> dict[str, Any]:
         "scope": classifier.kind is not None,
         "explains": service.explains,
         "limits": limits,
-        "card": service.card,
-        "facts": {name: _no_path(value) for name, value in facts(bundle).items()},
+        "card": _no_paths(service.card),
+        "facts": {name: _no_paths(value) for name, value in facts(bundle).items()},
         "provenance": origin
-        | {"data": {"name": _no_path(str(data.get("name", ""))), "counts": data.get("counts")} if data else None},
+        | {"data": {"name": _no_paths(str(data.get("name", ""))), "counts": data.get("counts")} if data else None},
         "versions": about_run(classifier, batch_size=1)["versions"],
         "device": classifier.device,
         "backend": classifier.backend,
     }
 
 
-def _no_path(text: str) -> str:
-    """The text, each word that is an absolute path without its folders."""
-    words = text.split(" ")
-    return " ".join(PureWindowsPath(word).name if _is_path(word) else word for word in words)
-
-
-def _is_path(word: str) -> bool:
-    return PurePosixPath(word).is_absolute() or PureWindowsPath(word).is_absolute()
+def _no_paths(text: str) -> str:
+    """The text without the folders of what looks like a path of a machine; names and relative paths stay."""
+    return _FOLDERS.sub("", text)

@@ -141,7 +141,9 @@ def _add_answers(app: FastAPI, service: Service, limits: Limits) -> None:
     )
     async def explain(
         request: Request,
-        target: Annotated[str | None, Query(alias="class", description="By default the one that is answered.")] = None,
+        target: Annotated[
+            str | None, Query(alias="class", max_length=200, description="By default the one that is answered.")
+        ] = None,
         name: Annotated[str, Query(description="Of a raw body.")] = "",
     ) -> Response:
         """Where in one image the network finds evidence for a class."""

@@ -7,18 +7,15 @@ in one thread. What one picture is answered does not depend on the others.
 from __future__ import annotations
 
 import asyncio
-import io
 import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
-from PIL import Image
 
 from medmamba.card import card as card_of
 from medmamba.data.reading import read_image
@@ -26,6 +23,7 @@ from medmamba.data.source import ImageBytes
 from medmamba.errors import InputError
 from medmamba.predictor import Classifier, Prediction
 from medmamba.serve.batching import Batcher
+from medmamba.serve.showing import can_explain, map_png, picture_png, require_maps
 
 if TYPE_CHECKING:
     from medmamba.explain.maps import HeatMapper
@@ -38,8 +36,6 @@ MAX_PIXELS = 32_000_000  # of one picture, which takes up to 20 bytes for each o
 READERS = 4  # threads that decode, at most
 AT_WORK = 64  # pictures between decoding and answer, in the size of the network's input
 WHOLE = 4  # pictures that are kept whole, for heat maps and to be shown
-COLOURS = "safe"  # of heat maps, for colour-blind readers too
-LONGEST = 2048  # pixels of a side of what is shown: of larger pictures maps are enlarged, and they are shrunk
 
 
 @dataclass(frozen=True)
@@ -133,10 +129,9 @@ class Service:
         Raises:
             InputError: The image cannot be read, there is no such class, or the model or this installation has no maps.
         """
-        from medmamba.explain.pictures import check_colours
-        from medmamba.explain.run import class_index, predicted
+        await self._in_readers(require_maps)
+        from medmamba.explain.run import class_index, predicted  # which is loaded by now, and does not hold up others
 
-        check_colours(COLOURS)
         bundle = self.classifier.bundle
         asked = None if target is None else class_index(bundle, target)
         async with self._whole:
@@ -146,19 +141,18 @@ class Service:
                 asked = int(predicted(bundle, scores[None])[0])
             chosen = asked
             raw = await asyncio.wrap_future(self.batches.run(lambda: self._raw_map(pixels, chosen)))
-            png = await self._in_readers(lambda: self._painted(raw, picture))
+            png = await self._in_readers(lambda: map_png(raw, bundle.preprocessing, picture))
         return png, bundle.classes[chosen]
 
     async def picture(self, image: ImageBytes) -> bytes:
-        """One image as the model reads it, before it is resized for it, as PNG of at most `LONGEST` pixels a side.
+        """One image as the model reads it, before it is resized for it, as PNG; see `picture_png`.
 
         Raises:
             InputError: It cannot be read.
         """
         async with self._whole:
             picture, _ = await self._read(image)
-            height, width = _shown(*picture.shape[:2])
-            return await self._in_readers(lambda: _png(picture, (width, height)))
+            return await self._in_readers(lambda: picture_png(picture))
 
     async def _answer(self, image: ImageBytes) -> Answer:
         async with self._at_work:
@@ -192,14 +186,6 @@ class Service:
             self._mapper = HeatMapper(self.classifier.bundle, network_of(self.classifier))
         return [layer[0] for layer in self._mapper.raw(pixels[None], np.array([target]))]
 
-    def _painted(self, raw: Sequence[np.ndarray], picture: np.ndarray) -> bytes:
-        from medmamba.explain.maps import map_of
-        from medmamba.explain.pictures import layer
-
-        height, width = picture.shape[:2]
-        heat = map_of(raw, self.classifier.bundle.preprocessing, picture, _shown(height, width))
-        return _png(layer(heat, COLOURS), (width, height))
-
     def _blank(self) -> np.ndarray:
         shape = self.classifier.bundle.preprocessing
         return np.zeros((shape.channels, shape.height, shape.width), np.uint8)
@@ -209,6 +195,7 @@ class Service:
 
     def _first_map(self) -> None:
         try:
+            require_maps()
             self._raw_map(self._blank(), 0)
         except InputError as reason:  # a network without layers that have maps; predictions need none
             logger.warning("there will be no heat maps: %s", reason)
@@ -221,26 +208,6 @@ class Service:
                 self.batches.run(self._first_map)
             else:
                 self.ready = True
-
-
-def can_explain(classifier: Classifier) -> bool:
-    """Whether there are heat maps: of a network, not an exported file, with the extra `explain`."""
-    return hasattr(classifier, "model") and all(find_spec(name) for name in ("pytorch_grad_cam", "matplotlib"))
-
-
-def _shown(height: int, width: int) -> tuple[int, int]:
-    """Height and width, in the same ratio, of at most `LONGEST` pixels."""
-    scale = min(1.0, LONGEST / max(height, width))
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def _png(pixels: np.ndarray, size: tuple[int, int]) -> bytes:
-    """As a PNG file of (width, height), quickly rather than small."""
-    image, buffer = Image.fromarray(pixels), io.BytesIO()
-    if size != image.size:
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    image.save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue()
 
 
 def cores() -> int:
