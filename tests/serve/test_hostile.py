@@ -54,10 +54,10 @@ def test_idle_connections_keep_nobody_out(running):
 
 
 def test_what_schemathesis_makes_of_the_description_gives_no_500(running):
-    found = hostile.described(running, 300, seed=1)
+    found = hostile.described(running, 200, seed=1)
     assert found["failures"] == []
     assert found["ok"]
-    assert found["requests"] >= 250
+    assert found["requests"] >= 150
     assert "200" in found["statuses"]
 
 
