@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors import safe_open
 
 from medmamba import boxed
 from medmamba.bundle import load_bundle
@@ -57,6 +58,11 @@ def test_it_is_small():
     assert sizes[boxed.path() / "weights.safetensors"] <= 4 * MEGABYTE
     assert sizes[boxed.path() / FILE] <= MEGABYTE / 2
     assert sum(sizes.values()) <= 4.5 * MEGABYTE
+
+
+def test_its_weights_carry_their_checksum():
+    with safe_open(boxed.path() / "weights.safetensors", framework="np") as file:
+        assert len(file.metadata()["sha256"]) == 64
 
 
 def test_it_says_what_it_is():
