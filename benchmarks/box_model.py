@@ -3,7 +3,7 @@
     python benchmarks/box_model.py DATA.npz [--out src/medmamba/boxed/bundle] [--run FOLDER]
 
 Trains with the recipe `strong` and seed 0 on a processor, at 56 x 56 pixels, twice the 28 of the source; larger
-pictures are shrunk to 28 first (`--detail 28`), or every film from elsewhere would be unlike the training images for
+pictures are shrunk to 28 first (`--detail 28`), so that a film from elsewhere is not unlike the training images for
 its sharpness alone. Then the weights are rounded to float16, and what is calibrated on the validation images, judged
 on the test images and written as a report is the rounded network. About twenty minutes on one core. The test images
 decide nothing here. `--run` keeps the training, and takes it up where it is done already.
