@@ -297,7 +297,9 @@ def test_the_keyboard_alone(visit: Callable[..., Visit], pictures: dict[str, Pat
     seen = visit()
     page, press = seen.page, seen.page.keyboard.press
     opened: list[Any] = []
-    page.on("filechooser", opened.append)  # from the start: the browser takes a while to hand these over
+    page.on(
+        "filechooser", lambda chooser: opened.append(chooser)
+    )  # from the start: it takes a while to come into force
     page.wait_for_selector("#model:not([hidden])")
     press("Tab")
     press("Enter")
