@@ -206,7 +206,8 @@ def compare(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict
     rates: dict[str, list[float]] = {name: [] for name in programs}
     with ExitStack() as stack:
         servers = {name: stack.enter_context(service(arguments.model, words)) for name, words in programs.items()}
-        height, width = size_of_model(next(iter(servers.values())))
+        told = json.loads(exchange(servers["batched"].port, get("/v1/model")).body)
+        height, width = told["preprocessing"]["height"], told["preprocessing"]["width"]
         files = [of_size(pixels, height, width) for pixels in pictures(arguments.data, BODIES)]
         requests = [request(f"{row}.png", content) for row, content in enumerate(files)]
         expected = {name: answers(running, requests) for name, running in servers.items()}
@@ -220,6 +221,7 @@ def compare(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict
                     rates[name].append(len(found.seconds) / found.lasted)
     ratios = [a / b for a, b in zip(rates["batched"], rates["one_by_one"], strict=True)]
     return {
+        "network": told["name"],
         "clients": CLIENTS,
         "image_size": [height, width],
         "rounds": arguments.rounds,
@@ -227,11 +229,6 @@ def compare(arguments: argparse.Namespace, clients: ProcessPoolExecutor) -> dict
         "ratio": statistics.median(ratios),
         "ratios": ratios,
     }
-
-
-def size_of_model(running: Service) -> tuple[int, int]:
-    told = json.loads(exchange(running.port, get("/v1/model")).body)["preprocessing"]
-    return int(told["height"]), int(told["width"])
 
 
 # what is written
@@ -269,7 +266,10 @@ def block(results: dict[str, Any]) -> str:
     health, memory, rates = uploads["health"], uploads["memory_megabytes"], batching["answered_a_second"]
     statuses = ", ".join(f"{number:,} times {status}" for status, number in uploads["statuses"].items())
     height, width = batching["image_size"]
-    return f"""| measured | |
+    return f"""
+`{batching["network"]}` at {width} x {height} pixels on {results["cores"]} cores ({results["processor"]}), float32:
+
+| measured | |
 | --- | --- |
 | from the command to ready | {uploads["start_seconds"]:.1f} s |
 | memory before the first image | {memory["before"]:,.0f} MB |
@@ -281,6 +281,7 @@ def block(results: dict[str, Any]) -> str:
 | `/healthz` meanwhile | half within {health["p50_ms"]:.0f} ms, 99 % within {health["p99_ms"]:.0f} ms |
 | images of {width} x {height} pixels, {batching["clients"]} callers | {rates["batched"]:,.0f} a second |
 | the same one by one | {rates["one_by_one"]:,.0f} a second (batching gives {batching["ratio"]:.2f} times that) |
+
 """
 
 

@@ -35,9 +35,9 @@ class Service:
     started: float  # seconds from the command to the first reply of /readyz
 
     def memory(self, kind: str = "VmRSS") -> float:
-        """Megabytes (10^6 bytes) that are resident now, or the most (`VmHWM`) since the last `forget_peak`."""
+        """Megabytes (2^20 bytes) that are resident now, or the most (`VmHWM`) since the last `forget_peak`."""
         found = re.search(rf"^{kind}:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text(), re.MULTILINE)
-        return int(found[1]) * 1024 / 1e6 if found else 0.0
+        return int(found[1]) / 1024 if found else 0.0
 
     def forget_peak(self) -> None:
         """The most that was resident is counted from here on."""
@@ -84,9 +84,9 @@ def service(model: Path | None, program: Sequence[str] = PROGRAM) -> Iterator[Se
 
 
 def memory_cap() -> float:
-    """Megabytes of memory that the service is run with, as `deploy/` states them."""
+    """Megabytes (2^20 bytes) of memory that the service is run with, as `deploy/` states them."""
     [gigabytes] = re.findall(r"^MemoryMax=(\d+)G$", UNIT.read_text(), re.MULTILINE)
-    return int(gigabytes) * 2**30 / 1e6
+    return 1024.0 * int(gigabytes)
 
 
 def free_port() -> int:
