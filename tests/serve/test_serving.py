@@ -11,13 +11,13 @@ import subprocess
 import sys
 import threading
 import time
-import types
 
 import httpx
 import pytest
 import uvicorn
 from asking import png, raw
 
+from medmamba import boxed
 from medmamba.cli import main
 from medmamba.serve import TOKEN, connections
 from medmamba.serve.app import make_app
@@ -75,12 +75,11 @@ def test_a_network_that_does_not_answer_ends_the_service(run, capsys, monkeypatc
 
 
 def test_without_a_model_the_one_in_the_box_is_served(monkeypatch, tmp_path, capsys):
-    boxed = types.ModuleType("medmamba.boxed")
-    boxed.path = lambda: tmp_path / "in-the-box"
-    monkeypatch.setitem(sys.modules, "medmamba.boxed", boxed)
-    monkeypatch.setattr("medmamba.boxed", boxed, raising=False)
+    monkeypatch.setattr(boxed, "path", lambda: tmp_path / "in-the-box")
     assert main(["serve"]) == 2
-    assert "in-the-box" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert boxed.PURPOSE in said
+    assert "in-the-box" in said
 
 
 def test_a_process_answers_and_sigterm_ends_it_after_its_work(run, tmp_path):

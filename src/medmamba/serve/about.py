@@ -43,6 +43,7 @@ def whole(service: Service, limits: dict[str, int]) -> dict[str, Any]:
     origin = {name: bundle.provenance[name] for name in _KEPT if name in bundle.provenance}
     return {
         **short(classifier),
+        "purpose": bundle.provenance.get("purpose"),
         "task": bundle.task.value,
         "positive": bundle.classes[bundle.positive] if bundle.task is Task.BINARY else None,
         "threshold": thresholds if bundle.task in (Task.BINARY, Task.MULTILABEL) else None,

@@ -54,6 +54,7 @@ class ModelReply(BaseModel):
     """What the model is; see `medmamba.serve.about`."""
 
     name: str
+    purpose: str | None
     task: str
     classes: list[str]
     positive: str | None

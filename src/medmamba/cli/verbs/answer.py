@@ -197,10 +197,16 @@ class Predict:
 
 def model_and_images(first: str, others: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     """What was named as model and as images; the model in the box, which is said, where the first is an image."""
-    from medmamba import boxed
     from medmamba.data.finding import names_images
 
     if not names_images(first):
         return Path(first), others
+    return model_in_the_box(), (first, *others)
+
+
+def model_in_the_box() -> Path:
+    """Its folder; that it answers, and what it is for, is said."""
+    from medmamba import boxed
+
     print(f"medmamba: no model was named, so the model in the box answers: {boxed.PURPOSE}", file=sys.stderr)
-    return boxed.path(), (first, *others)
+    return boxed.path()

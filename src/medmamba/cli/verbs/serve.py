@@ -8,6 +8,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, UseAppendAction, arg
 
+from medmamba.cli.verbs.answer import model_in_the_box
+
 
 @dataclass(frozen=True)
 class Serve:
@@ -30,7 +32,7 @@ class Serve:
         from medmamba.serve import serve
 
         serve(
-            self.model or _boxed(),
+            self.model or model_in_the_box(),
             host=self.host,
             port=self.port,
             device=self.device,
@@ -38,9 +40,3 @@ class Serve:
             max_pixels=self.max_pixels,
         )
         return 0
-
-
-def _boxed() -> Path:
-    from medmamba import boxed
-
-    return boxed.path()

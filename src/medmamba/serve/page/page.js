@@ -170,7 +170,8 @@ async function loadModel() {
   }
   find("#title").textContent = model.name;
   document.title = `${model.name}, medmamba`;
-  find("#summary").textContent = `${severalLabels() ? "Looks for" : "Tells apart"}: ${model.classes.join(BETWEEN)}`;
+  const what = `${severalLabels() ? "Looks for" : "Tells apart"}: ${model.classes.join(BETWEEN)}`;
+  find("#summary").textContent = model.purpose ? `${what}. For: ${model.purpose}.` : what;
   find("#model-card").replaceChildren(...markdown(model.card));
   find("#model").hidden = false;
 }
