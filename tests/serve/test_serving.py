@@ -157,6 +157,11 @@ def test_slow_senders_are_closed_and_others_answered_meanwhile(port):
 
     begun = time.monotonic()
     silent, half_a_head = connect(b""), connect(b"GET /hea")
+    used = connect(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    reply = b""
+    while not reply.endswith(b"alive\n"):
+        reply += used.recv(1 << 16)
+    used.sendall(b"GET /hea")  # and no more of its second request
     silent_body = connect(POST + b"Content-Length: 1000\r\n\r\n")
     trickling = connect(POST + b"Content-Length: 1000\r\n\r\n")
     garbage = connect(b"\x16\x03\x01\x02\x00\x01\r\n\r\n")
@@ -172,7 +177,7 @@ def test_slow_senders_are_closed_and_others_answered_meanwhile(port):
         start = time.monotonic()
         assert httpx.get(f"http://127.0.0.1:{port}/healthz").status_code == 200
         assert time.monotonic() - start < 1
-    assert everything(silent) == everything(half_a_head) == b""
+    assert everything(silent) == everything(half_a_head) == everything(used) == b""
     assert error_of(everything(silent_body))["status"] == 408
     assert error_of(everything(trickling))["status"] == 408
     assert error_of(everything(garbage))["status"] == 400
