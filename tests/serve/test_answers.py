@@ -200,3 +200,12 @@ def test_other_content_types(ask, kind):
     for address in ("/v1/predict", "/v1/explain", "/v1/picture"):
         reply = ask("POST", address, content=png(), headers={"content-type": kind} if kind else {})
         assert reply.status_code == reply.json()["error"]["status"] == 415
+
+
+def test_bytes_of_a_broken_form_are_not_logged(ask, caplog):
+    with caplog.at_level("DEBUG"):
+        reply = ask(
+            "POST", "/v1/predict", content=b"--aSECRET", headers={"content-type": "multipart/form-data; boundary=ab"}
+        )
+    assert reply.status_code in (400, 422)
+    assert not [record for record in caplog.records if record.name.startswith("python_multipart")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Collection, Coroutine
 from importlib import resources
@@ -46,6 +47,7 @@ def make_app(
         token: What callers must know; None lets everybody in.
         limits: What is taken from callers.
     """
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it would log bytes of what was sent
     limits, numbers = limits or Limits(), Numbers()
     app = FastAPI(
         title="medmamba",

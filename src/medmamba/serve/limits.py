@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from medmamba.serve.errors import RefusedError, error_reply
 
 MB = 1 << 20
+TURNS = 4  # bodies of which a piece is taken in one turn of the event loop, so that a turn stays short
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Bodies:
         self.app = app
         self.limits = limits
         self.held = 0  # bytes of all requests at work
+        self.turns = asyncio.Semaphore(TURNS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -89,6 +91,9 @@ class _Body:
             self.came += len(message.get("body", b""))
             self._hold(self.came)
             self.complete = not message.get("more_body", False)
+        if not self.complete:
+            async with self.all.turns:  # the others wait in their sockets, and /healthz is answered meanwhile
+                await asyncio.sleep(0)
         return message
 
     def _hold(self, size: int) -> None:
