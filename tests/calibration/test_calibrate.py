@@ -115,13 +115,13 @@ def test_sets_and_reasons_come_with_every_answer(saved, data):
     wide.save_description(saved)
     classifier = load(saved, device="cpu")
     pixels = np.zeros((2, 1, 16, 16), np.uint8)
-    answers = classifier._predictions(["a", "b"], *classifier.examined(pixels))
+    answers = classifier.predictions(["a", "b"], *classifier.examined(pixels))
     assert answers[0].possible == tuple(stored.classes)
     assert answers[0].refer == UNDECIDED
     narrow = replace(stored, decisions=Decisions(conformal=Conformal(0.1, (0.0,) * len(stored.classes), False)))
     narrow.save_description(saved)
     classifier = load(saved, device="cpu")
-    answers = classifier._predictions(["a"], *classifier.examined(pixels[:1]))
+    answers = classifier.predictions(["a"], *classifier.examined(pixels[:1]))
     assert (answers[0].possible, answers[0].refer) == ((), UNDECIDED)
 
 

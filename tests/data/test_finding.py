@@ -111,7 +111,9 @@ def test_a_named_pipe_is_passed_over_and_refused_and_nobody_waits(tmp_path: Path
         ("absent.png", True),
         ("A.DCM", True),
         ("volume.nii.gz", True),
-        ("new/*", True),
+        ("new/*.png", True),
+        ("new/*", False),
+        ("ru[n", False),
         ("list.txt", True),
         ("run", False),
         ("model.onnx", False),
@@ -121,6 +123,13 @@ def test_a_named_pipe_is_passed_over_and_refused_and_nobody_waits(tmp_path: Path
 )
 def test_what_names_images_by_itself(tmp_path, name, expected):
     assert names_images(tmp_path / name) is expected
+
+
+def test_a_pattern_names_images_if_something_matches(tmp_path):
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "IM0001").touch()
+    assert names_images(tmp_path / "new" / "*")
+    assert names_images(tmp_path / "ne[w]" / "IM*")
 
 
 def test_a_folder_called_like_a_picture_is_a_folder_and_unnamed_dicom_an_image(tmp_path):

@@ -42,9 +42,8 @@ def made(script, monkeypatch, tmp_path, trials, *, ends=lambda number: True):
 
     monkeypatch.setattr(script, "train", train)
     out = tmp_path / "search.json"
-    monkeypatch.setattr(
-        sys, "argv", ["search", str(tmp_path), "--out", str(out), "--devices", "0", "--trials", str(trials)]
-    )
+    words = ["--out", str(out), "--devices", "0", "--per-device", "1", "--trials", str(trials)]
+    monkeypatch.setattr(sys, "argv", ["search", str(tmp_path), *words])
     assert script.main() == 0
     return json.loads(out.read_text()), jobs
 

@@ -91,13 +91,19 @@ def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, Path
 
 def names_images(path: str | os.PathLike[str]) -> bool:
     """Whether a path names images by itself, and no model: a file with an image's extension, there or not; a list file
-    `.txt`; a DICOM file without an extension; or a glob pattern. A folder does not: it may be a model.
+    `.txt`; a DICOM file without an extension; or a glob pattern that something matches. A folder does not: it may be a
+    model.
     """
     path = Path(path)
     if path.is_dir():
         return False
     known = path.name.lower().endswith((*EXTENSIONS, *REFUSED_EXTENSIONS, ".txt"))
-    return known or _is_unnamed_dicom(path) or (not path.exists() and glob.has_magic(str(path)))
+    return known or _is_unnamed_dicom(path) or (not path.exists() and _matches(path))
+
+
+def _matches(pattern: Path) -> bool:
+    """Whether it is a glob pattern with a match: a bracket may stand in the name of a model that is not there."""
+    return glob.has_magic(str(pattern)) and next(glob.iglob(str(pattern), recursive=True), None) is not None
 
 
 def _expand(given: Path) -> Iterator[Path]:
