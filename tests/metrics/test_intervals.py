@@ -1,7 +1,5 @@
 """Wilson's interval; the bootstrap: what is drawn, that it repeats, that it ends in None and never in NaN."""
 
-import time
-
 import numpy as np
 import pytest
 from scipy.stats import binomtest, norm, t
@@ -157,9 +155,12 @@ def test_no_resamples_is_refused():
         bootstrap(mean_score, np.zeros(3), np.zeros(3, dtype=np.int64), resamples=0)
 
 
-def test_a_thousand_resamples_of_everything_take_seconds():
+def test_a_thousand_resamples_do_not_sort_a_thousand_times(monkeypatch):
+    sorted_arrays = []
+    for name in ("sort", "argsort"):
+        sort = getattr(np, name)
+        monkeypatch.setattr(np, name, lambda *given, sort=sort, **ways: sorted_arrays.append(1) or sort(*given, **ways))
     generator = np.random.default_rng(0)
     scores, targets = generator.dirichlet(np.ones(7), 2000), generator.integers(0, 7, 2000)
-    start = time.perf_counter()
     summarise(Task.MULTICLASS, scores, targets, [str(k) for k in range(7)], resamples=1000)
-    assert time.perf_counter() - start < 10  # about 0.4 s on an idle core; sorting every resample anew takes minutes
+    assert 0 < len(sorted_arrays) < 100

@@ -21,7 +21,7 @@ class Network:
 
     def __call__(self, pixels):
         self.busy.set()
-        assert self.go.wait(10)
+        assert self.go.wait(60)
         self.sizes.append(len(pixels))
         if (pixels == 255).all(axis=(1, 2, 3)).any():
             raise RuntimeError("out of memory")
@@ -48,7 +48,7 @@ def picture(value):
 
 def test_what_arrives_while_the_network_is_busy_goes_together(batcher, network):
     futures = [batcher.put(picture(0))]
-    assert network.busy.wait(10)
+    assert network.busy.wait(60)
     futures += [batcher.put(picture(value)) for value in range(1, 20)]
     network.go.set()
     assert [float(future.result(10)[0]) for future in futures] == list(range(20))
@@ -58,7 +58,7 @@ def test_what_arrives_while_the_network_is_busy_goes_together(batcher, network):
 
 def test_cancelled_pictures_drop_out(batcher, network):
     first = batcher.put(picture(0))
-    assert network.busy.wait(10)
+    assert network.busy.wait(60)
     futures = [batcher.put(picture(value)) for value in range(1, 5)]
     assert futures[0].cancel()
     assert futures[3].cancel()
@@ -80,7 +80,7 @@ def test_an_error_reaches_those_who_wait_and_nobody_else(batcher, network):
 def test_other_work_runs_in_the_same_thread_and_in_turn(batcher, network):
     order = []
     before = batcher.put(picture(1))
-    assert network.busy.wait(10)
+    assert network.busy.wait(60)
     batcher.put(picture(2)).add_done_callback(lambda _: order.append("second"))
     work = batcher.run(lambda: order.append(threading.current_thread().name))
     after = batcher.put(picture(3))
@@ -124,7 +124,7 @@ def test_whoever_leaves_gives_up_the_place_in_the_batch(classifier):
     async def leave() -> int:
         service = Service(classifier)
         hold = threading.Event()
-        service.batches.run(lambda: hold.wait(10))
+        service.batches.run(lambda: hold.wait(60))
         app, sent = make_app(service), []
         body = [{"type": "http.request", "body": png(), "more_body": False}]
 
