@@ -66,11 +66,18 @@ def check_resume(path: Path, run: Described) -> str:
         raise InputError(f"{path.name} is damaged ({one_line(reason)}); the model is not touched by that") from None
     epochs = [Epoch(**epoch) for epoch in state["history"]]
     if run.description_file.is_file():
-        _check_same_run(path, state, run.provenance)
+        _check_same_run(path, state, _provenance(run))
     shared = list(zip(epochs, read_history(path.parent / HISTORY), strict=False))
     if other := [mine.epoch for mine, theirs in shared if mine != theirs]:
         raise InputError(f"{path.name} and {HISTORY} tell of different epochs {other[0]}; one is of another run")
     return f"{path.name} goes on after epoch {len(epochs)}"
+
+
+def _provenance(run: Described) -> Mapping[str, Any]:
+    try:
+        return run.provenance
+    except InputError:
+        raise ImpossibleError(f"{run.description_file.name} does not read, with which it is compared") from None
 
 
 def _check_same_run(path: Path, state: Mapping[str, Any], provenance: Mapping[str, Any]) -> None:
