@@ -1,6 +1,7 @@
 """Which files CI installs, with their hashes: writes build.txt, requirements.txt and tools.txt beside this script.
 
     python3.11 .ci/lock.py
+    python3 .ci/lock.py --fits    (exit code 0 on a platform that the locks are for)
 
 Run it where a dependency in pyproject.toml changes, and from time to time for what is new. Python 3.11 on Linux with an
 x86-64 processor is what CI has, and what the files are for. pip resolves; nothing is installed.
@@ -88,6 +89,8 @@ def is_for_here() -> bool:
 
 def main() -> None:
     """Write the three files."""
+    if "--fits" in sys.argv[1:]:
+        sys.exit(0 if is_for_here() else 1)
     if not is_for_here():
         sys.exit(f"the locks are for Python {' '.join(PLATFORM)}; run lock.py there")
     project = tomllib.loads((HERE.parent / "pyproject.toml").read_text())
