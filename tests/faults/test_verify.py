@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,13 +19,17 @@ from safetensors.torch import load_file, save_file
 
 from medmamba.bundle import Bundle, load_bundle
 from medmamba.cli import main
+from medmamba.data import open_data
 from medmamba.data.phantoms import phantom
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Conformal, Decisions
+from medmamba.ensembling import ensemble
 from medmamba.errors import InputError
 from medmamba.tasks import Task
 from medmamba.training import fit, pretrain
 from medmamba.verification import Outcome, verify
+from medmamba.verification.folder import Run, check_files
+from medmamba.verification.outcome import Row, make
 
 OPTIONS: dict[str, Any] = {
     "model": "test_resnet",
@@ -213,17 +218,10 @@ def with_digests(run: Path) -> None:
 
 
 def files_check(run: Path) -> tuple[Outcome, str]:
-    from medmamba.verification.folder import Run, check_files
-    from medmamba.verification.outcome import Row, make
-
     looked = Run(run)
-    looked.description = replace(load_bundle_without_files(run))  # type: ignore[misc]  # read before `files` was there
+    looked.description = Bundle("test_resnet", Task.BINARY, ("benign", "malignant"), Preprocessing(32, 32))
     (check,) = make((Row("files", check_files),), looked)
     return check.outcome, check.words
-
-
-def load_bundle_without_files(run: Path) -> Bundle:
-    return Bundle("test_resnet", Task.BINARY, ("benign", "malignant"), Preprocessing(32, 32))
 
 
 def test_digests_of_the_files(run: Path) -> None:
@@ -299,8 +297,6 @@ def test_data_that_are_not_those_of_the_run_fail(run: Path, photos: Path, tmp_pa
 
 
 def test_a_resume_file_with_code_in_it_is_not_run(run: Path, tmp_path: Path) -> None:
-    import os
-
     class Payload:
         def __reduce__(self) -> tuple[Any, ...]:
             return os.mkdir, (str(tmp_path / "ran"),)
@@ -311,15 +307,19 @@ def test_a_resume_file_with_code_in_it_is_not_run(run: Path, tmp_path: Path) -> 
 
 
 def test_a_backbone_is_checked_as_far_as_it_goes(tmp_path: Path) -> None:
-    sets = ["phantoms:40", "phantoms:44"]
-    from medmamba.data import open_data
-
-    opened = [replace(open_data(each), name=each.replace(":", "-")) for each in sets]
+    opened = [replace(open_data(each), name=each.replace(":", "-")) for each in ("phantoms:40", "phantoms:44")]
     folder = pretrain(opened, out=tmp_path / "backbone", **{**OPTIONS, "epochs": 1})
     found = outcomes(folder)
     assert named(found, Outcome.FAILED) == set()
     assert {"description", "tensors", "network", "card", "history", "resume.ckpt"} <= named(found, Outcome.PASSED)
     assert found["decisions"] == (Outcome.IMPOSSIBLE, "a backbone decides nothing")
+
+
+def test_an_ensemble_is_checked_as_far_as_it_goes(run: Path, tmp_path: Path) -> None:
+    found = outcomes(ensemble([run], out=tmp_path / "both", mirror=True))
+    assert named(found, Outcome.FAILED) == set()
+    assert {"description", "tensors", "network", "decisions", "card", "versions"} <= named(found, Outcome.PASSED)
+    assert "made from other models" in found["provenance"][1]
 
 
 def test_the_model_in_the_box_is_whole() -> None:

@@ -143,7 +143,7 @@ def told_versions(recorded: Mapping[str, str]) -> str:
 
 def check_leftovers(run: Run) -> str:
     """Whether a writing was cut short."""
-    left = sorted(path.name for path in run.folder.iterdir() if path.is_file() and _LEFTOVER.fullmatch(path.name))
+    left = sorted(path.name for path in run.folder.iterdir() if _LEFTOVER.fullmatch(path.name))
     if left:
         raise InputError(f"{', '.join(left)}: left by a writing that was cut short, or that goes on; resume tidies up")
     return "no writing was cut short"

@@ -18,7 +18,7 @@ class Verify:
     A line a check: passed, failed, or not possible and why. Exit code 1 if one failed.
     """
 
-    run_folder: Positional[Path]
+    model: Positional[Path]
     """Folder that train, pretrain, ensemble or import wrote, or a .onnx or .pt2 file of export."""
     data: str | None = None
     """What it was trained on, to be compared with the record: classes, fingerprint, counts."""
@@ -35,7 +35,7 @@ class Verify:
         from medmamba.verification import Outcome, verify
 
         checks = verify(
-            self.run_folder,
+            self.model,
             self.data,
             group_column=self.group_column,
             label_columns=self.label_columns,
