@@ -12,7 +12,7 @@ LAYERS = [
     ("__main__",),
     ("cli",),
     ("serve",),
-    ("demo", "info", "importing", "ensembling", "benchmark", "export", "report", "paper"),
+    ("demo", "info", "importing", "ensembling", "benchmark", "export", "report", "paper", "verification"),
     ("evaluation", "training", "explain", "robustness", "calibration"),
     ("predictor",),
     ("device", "boxed"),

@@ -49,6 +49,7 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "data fingerprint": str(data.get("fingerprint", UNKNOWN)),
         "images from": ", ".join(data.get("sources") or ()) or UNKNOWN,
         "splits": str(data.get("splits", UNKNOWN)),
+        **({"split file": _split_file(origin["split_file"])} if origin.get("split_file") else {}),
         "training images": counts("train"),
         **({"rare classes": str(origin["imbalance"])} if origin.get("imbalance") else {}),
         "validation images": counts("val"),
@@ -62,7 +63,9 @@ def facts(bundle: Bundle) -> dict[str, str]:
         "seed": _each(networks, "seed"),
         "scan backend": _each(networks, "backend"),
         "device": _each(networks, "device"),
+        "machine": _alike([_machine(each.get("machine") or {}) for each in networks], "; "),
         "date": str(origin.get("date", UNKNOWN)),
+        "wall time": _alike([_duration(each.get("seconds")) for each in networks]),
         "versions": ", ".join(f"{name} {number}" for name, number in versions.items()) or UNKNOWN,
     }
 
@@ -91,6 +94,25 @@ def _each(networks: Sequence[Mapping[str, Any]], name: str, separator: str = ", 
 def _alike(values: Sequence[str], separator: str = ", ") -> str:
     """A value for each network; one where all are the same."""
     return values[0] if len(set(values)) == 1 else separator.join(values)
+
+
+def _machine(machine: Mapping[str, Any]) -> str:
+    """The class of a machine."""
+    if not machine:
+        return UNKNOWN
+    system, processor, instructions, threads = (
+        machine.get(name, UNKNOWN) for name in ("system", "processor", "instructions", "threads")
+    )
+    gpus = f", {machine.get('gpus', UNKNOWN)} x {machine['gpu']}" if "gpu" in machine else ""
+    return f"{system} on {processor} with {instructions}, threads {threads}{gpus}"
+
+
+def _split_file(file: Mapping[str, Any]) -> str:
+    return f"{file.get('name', UNKNOWN)}, SHA-256 {file.get('sha256', UNKNOWN)}"
+
+
+def _duration(seconds: float | None) -> str:
+    return UNKNOWN if seconds is None else f"{seconds:,.0f} s"
 
 
 def _decisions(bundle: Bundle) -> dict[str, str]:

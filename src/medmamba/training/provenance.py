@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import logging
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import medmamba
 from medmamba.bundle import Bundle
@@ -21,6 +24,10 @@ from medmamba.training.imbalance import CHOICES
 from medmamba.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
+
+SPLITS_FILE = "splits.csv"
+# what computes, what it learns with, what reads images and weights
+PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "numba", "pillow", "safetensors")
 
 
 def class_counts(images: ImageSet, data: Dataset | Bundle) -> dict[str, int]:
@@ -61,9 +68,47 @@ def log_data(description: Mapping[str, Any]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what decides a result."""
-    packages = {name: version(name) for name in ("torch", "timm", "lightning", "numpy")}
-    return {"medmamba": medmamba.__version__, "python": platform.python_version(), **packages}
+    """Versions of what decides a result; of CUDA where torch has found a card."""
+    packages = {name: found for name in PACKAGES if (found := installed(name)) is not None}
+    cuda = {"cuda": str(torch.version.cuda)} if torch.cuda.is_available() else {}
+    return {"medmamba": medmamba.__version__, "python": platform.python_version(), **packages, **cuda}
+
+
+def installed(package: str) -> str | None:
+    """Version of a package, None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def describe_machine(device: torch.device, processes: int = 1) -> dict[str, Any]:
+    """The class of a machine, by which a result may differ in its last bits: nothing tells which machine it was.
+
+    Args:
+        device: Where each process computes.
+        processes: Of the run; on CUDA each has a card of its own.
+
+    Returns:
+        `system`, `processor` (architecture), `instructions` (the widest of the processor that torch uses) and
+        `threads` of a process; on CUDA `gpu`, its model, and `gpus`, how many of them the run has.
+    """
+    gpu = {"gpu": torch.cuda.get_device_name(device), "gpus": processes} if device.type == "cuda" else {}
+    return {
+        "system": platform.system(),
+        "processor": platform.machine(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        **gpu,
+    }
+
+
+def describe_splits(folder: Path) -> dict[str, Any]:
+    """Name and SHA-256 of the table of splits that a run wrote into its folder; nothing where it wrote none."""
+    path = folder / SPLITS_FILE
+    if not path.is_file():
+        return {}
+    return {"split_file": {"name": SPLITS_FILE, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
 
 def describe_run(

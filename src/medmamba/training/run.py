@@ -27,7 +27,7 @@ from medmamba.training.plan import CHANGEABLE, Plan, Request, absolute, make_pla
 from medmamba.training.precision import describe_device
 from medmamba.training.preparation import Prepared, may_be_recorded, new_net, prepare
 from medmamba.training.progress import ProgressBar, in_clock
-from medmamba.training.provenance import describe_run, log_run
+from medmamba.training.provenance import describe_machine, describe_run, describe_splits, log_run
 from medmamba.training.start import seen_before, start_from
 from medmamba.training.timing import Pace
 
@@ -156,7 +156,14 @@ def learn(lesson: Lesson, folder: Path, plan: Plan, resume: bool, command: str |
     else:
         bundle = lesson.bundle
         start = start_from(net, bundle.model, bundle.classes, config.init) if config.init else "random weights"
-        chosen = {"start": start, "backend": backend, "device": where, "precision": plan.precision}
+        machine = describe_machine(device, config.devices * config.nodes)
+        chosen = {
+            "start": start,
+            "backend": backend,
+            "device": where,
+            "machine": machine,
+            "precision": plan.precision,
+        }
         provenance = describe_run(config, recipe, lesson.about, command, plan.settings_by_rule) | chosen
     made = prepare(net, lesson, plan, trainer, done, recorded=recorded)
     stored = {"identity": identity, "request": plan.request.to_dict(), "provenance": provenance}
@@ -167,6 +174,7 @@ def learn(lesson: Lesson, folder: Path, plan: Plan, resume: bool, command: str |
         log.write_to(folder)
         if not resume:
             lesson.write_splits(folder)
+            provenance |= describe_splits(folder)
     lesson.forget()  # what was read of the images to be prepared need not stay
     if state is not None:
         keeper.restore(state, made.module)

@@ -17,6 +17,7 @@ from medmamba.cli.verbs.reproduce import Reproduce
 from medmamba.cli.verbs.serve import Serve
 from medmamba.cli.verbs.stress import Robustness
 from medmamba.cli.verbs.tell import Benchmark, Info
+from medmamba.cli.verbs.verify import Verify
 
 VERBS: dict[str, Callable[..., Any]] = {
     "demo": Demo,
@@ -38,6 +39,7 @@ VERBS: dict[str, Callable[..., Any]] = {
     "split": Split,
     "export": Export,
     "import": Import,
+    "verify": Verify,
     "benchmark": Benchmark,
     "info": Info,
 }
