@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmamba.bundle import BACKBONE, CARD, WEIGHTS, Bundle, load_bundle
+from medmamba.bundle import BACKBONE, CARD, WEIGHTS, Bundle, check_network, load_bundle
 from medmamba.card import UNKNOWN, figure
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
@@ -70,6 +70,7 @@ class Backbone:
 
     def __post_init__(self) -> None:
         check_files(self.files, (WEIGHTS,))
+        check_network(self.model, self.model_args)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from medmamba.errors import InputError, suggest
 from medmamba.json_file import read_json, write_json  # noqa: F401, where others look for it
 from medmamba.manifest import check_files, find_file, named_files, undisturbed, write_together
 from medmamba.tasks import Task
-from medmamba.weights import pack_weights, read_tensors
+from medmamba.weights import build_for, pack_weights, read_shapes, read_tensors
 from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ WEIGHTS = "weights.safetensors"
 SCOPE = "scope.safetensors"  # see `medmamba.predictor.scope`
 CARD = "card.md"
 FILES = (WEIGHTS, SCOPE)  # that a description names with their digests
+FOREIGN = ("checkpoint_path", "cache_dir", "features_only", "feature_cls")  # and whatever begins with `pretrained`
 
 
 @dataclass(frozen=True)
@@ -51,8 +53,7 @@ class Member:
     model_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not isinstance(self.model_args, dict):
-            raise InputError(f"a member is {self.model!r} with {self.model_args!r}; expected a name and an object")
+        check_network(self.model, self.model_args)
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Bundle:
 
     def __post_init__(self) -> None:
         check_files(self.files, FILES)
+        check_network(self.model, self.model_args)
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise InputError(f"the classes {list(self.classes)} are empty or repeat; give each class a name of its own")
         check_class_names(self.classes, "the bundle")
@@ -113,16 +115,20 @@ class Bundle:
                 "only a multi-label task has several, one for each label"
             )
 
-    def build_model(self) -> nn.Module:
-        """A model of this description with fresh weights, drawn from torch's global generator."""
+    def build_model(self, *, tried: bool = False) -> nn.Module:
+        """A model of this description with fresh weights, drawn from torch's global generator.
+
+        Args:
+            tried: Whether it is known to take images of this size, as one is that was trained on them.
+        """
         if not self.members:
-            return self._network(self.model, self.model_args)
+            return self._network(self.model, self.model_args, tried)
         from medmamba.network import Ensemble
 
-        networks = [self._network(member.model, member.model_args) for member in self.members]
+        networks = [self._network(member.model, member.model_args, tried) for member in self.members]
         return Ensemble(networks, mirror=self.mirror, independent=self.task is Task.MULTILABEL)
 
-    def _network(self, model: str, model_args: Mapping[str, Any]) -> nn.Module:
+    def _network(self, model: str, model_args: Mapping[str, Any], tried: bool) -> nn.Module:
         from medmamba import network
 
         size = (self.preprocessing.height, self.preprocessing.width)
@@ -130,7 +136,7 @@ class Bundle:
         if model not in network.VARIANTS:
             from medmamba.models import create_model
 
-            return create_model(model, image_size=size, **arguments)
+            return create_model(model, image_size=size, try_out=not tried, **arguments)
         # ours are built without timm, whose import would delay the start of `predict`
         try:
             network.check_size(size)
@@ -264,9 +270,36 @@ def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> 
     if bundle is None:
         return undisturbed(folder, (DESCRIPTION, *FILES), lambda: load_model(folder, load_bundle(folder)))
     path = find_file(folder, WEIGHTS, bundle.files.get(WEIGHTS))
-    model = bundle.build_model()
+    shapes = read_shapes(path)
+    check_arguments(bundle, shapes)
+    model = build_for(shapes, partial(bundle.build_model, tried=True), str(folder / DESCRIPTION))
     model.load_state_dict(read_tensors(path, model.state_dict()))
     return model.eval()
+
+
+def check_network(model: Any, model_args: Any) -> None:
+    """Raise `InputError` unless these are a name and arguments, none of which makes timm read files or the network."""
+    if not isinstance(model, str) or not isinstance(model_args, dict):
+        raise InputError(f"a network is {model!r} with {model_args!r}; expected a name and an object")
+    if foreign := [name for name in model_args if name in FOREIGN or name.startswith("pretrained")]:
+        raise InputError(
+            f"the model argument {foreign[0]} would have weights or code from elsewhere be loaded with every use; "
+            "leave it out, and give weights to start from with --init"
+        )
+
+
+def check_arguments(bundle: Bundle, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` if a whole number among the model arguments is larger than anything in the weights."""
+    largest = max((1024, *(side for shape in shapes.values() for side in shape)))
+    left: list[Any] = [bundle.model_args, *(member.model_args for member in bundle.members)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, int | float) and abs(value) > largest:
+            raise InputError(f"the model argument {value} does not fit the weights, which have no side above {largest}")
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
