@@ -13,6 +13,7 @@ from medmamba.errors import InputError, suggest
 from medmamba.training.rules import Rule, parse_rule
 
 OPTIMIZERS = ("adamw",)
+LARGEST = 20_000  # characters of a recipe file
 SCHEDULES = ("constant", "steps", "cosine")
 
 
@@ -146,7 +147,10 @@ def load_recipe(name: str, **overrides: Any) -> Recipe:
     if name in recipe_names():
         text = resources.files("medmamba.training").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
     elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as reason:
+            raise InputError(f"{name} cannot be read as UTF-8 text ({reason}); give a YAML file") from None
     else:
         names = recipe_names()
         raise InputError(
@@ -165,11 +169,17 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     """
     import yaml
 
+    if len(text) > LARGEST:
+        raise InputError(f"the recipe {name} has {len(text)} characters; one of the package has some hundred")
     try:
-        settings = yaml.safe_load(text)
+        settings = _load(text)
     except yaml.YAMLError as reason:
         where = " ".join(str(reason).split())
         raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
+    except RecursionError:
+        raise InputError(
+            f"the recipe {name} has lists in lists without end; compare it with one of the package"
+        ) from None
     if not isinstance(settings, dict):
         raise InputError(f"the recipe {name} holds no settings; expected lines such as 'lr: 0.001'")
     known = tuple(entry.name for entry in fields(Recipe) if entry.name not in ("name", "rules"))
@@ -184,6 +194,25 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     rules = {key: parse_rule(key, value) for key, value in settings.items() if isinstance(value, dict)}
     settings |= {key: rule.unsettled for key, rule in rules.items()}
     return Recipe(name=name, **settings, rules=rules)
+
+
+def _load(text: str) -> Any:
+    """Plain values of a YAML text: no object is made, no name stands twice, nothing is repeated by reference."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):  # a few lines of them may stand for more than fits into memory
+                raise yaml.YAMLError("it repeats a value by reference; write it out")
+            return super().compose_node(parent, index)
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [self.construct_object(name, deep=True) for name, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise yaml.YAMLError(f"{twice[0]!r} stands twice")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:
