@@ -292,14 +292,20 @@ def description(folder: Path, number: int) -> None:
 
 
 def mutated_bundle(folder: Path, number: int) -> None:
-    """One file of a bundle mutated; every second time with the digest that it has then, so that it is read further."""
-    name = ("bundle.json", "weights.safetensors", "scope.safetensors")[number % 3]
-    path = folder / "bundle" / name
-    content = mutate(path.read_bytes(), number)
-    if number % 2 and name != "bundle.json":
-        _replace(folder, f"bundle/{name}", content)
-    else:
-        path.write_bytes(content)
+    """One file of a bundle mutated."""
+    path = folder / "bundle" / ("bundle.json", "weights.safetensors", "scope.safetensors")[number % 3]
+    path.write_bytes(mutate(path.read_bytes(), number))
+
+
+def mutated_with_digest(folder: Path, number: int) -> None:
+    """The tensors of a bundle mutated, and their digest with them, so that they come as far as their reader."""
+    name = ("bundle/weights.safetensors", "bundle/scope.safetensors")[number % 2]
+    _replace(folder, name, mutate((folder / name).read_bytes(), number))
+
+
+def open_both(folder: Path) -> None:
+    """As `open_bundle`, of a bundle that may answer anything, since nothing tells that it was another one."""
+    open_bundle(folder)
 
 
 def open_bundle(folder: Path) -> torch.Tensor:
@@ -486,6 +492,7 @@ KINDS = (
     Kind("lying header of scope.safetensors", 35, header_of("bundle/scope.safetensors"), open_bundle),
     Kind("bundle.json that asks for too much", len(DESCRIPTIONS), description, open_bundle, harmless=True),
     Kind("mutated bundle", 1000, mutated_bundle, open_bundle, harmless=True),
+    Kind("mutated tensors with a digest that fits", 500, mutated_with_digest, open_both, harmless=True),
     Kind("npz that lies, explodes or climbs out", 15, archive, open_archive),
     Kind("npz with members that would land elsewhere", 6, climbing_archive, open_archive, harmless=True),
     Kind("mutated npz", 200, _copy("mutated", ".npz"), _opened("mutated.npz"), harmless=True),

@@ -13,6 +13,7 @@ from medmamba.errors import InputError, one_line
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+MOST_TENSORS = 20_000
 MOST_UNSAVED = 4_000_000  # numbers of a network that are in no file: tables of positions and masks
 
 
@@ -51,8 +52,9 @@ def read_tensors(path: Path, expected: Mapping[str, Tensor] | None = None) -> di
     """
     import torch
 
+    shapes = read_shapes(path)
     if expected is not None:
-        check_shapes(read_shapes(path), expected, what=str(path))
+        check_shapes(shapes, expected, what=str(path))
     with _opened(path) as file:
         tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     tensors = {name: each.float() if each.dtype == torch.float16 else each for name, each in tensors.items()}
@@ -67,6 +69,8 @@ def read_shapes(path: Path) -> dict[str, tuple[int, ...]]:
         InputError: The file is damaged, or is of another format.
     """
     with _opened(path) as file:
+        if len(file.keys()) > MOST_TENSORS:
+            raise InputError(f"{path} holds {len(file.keys())} tensors, more than any network has; copy it again")
         return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118, it is no dict
 
 

@@ -59,12 +59,15 @@ class Kind:
         Raises:
             InputError: The file is damaged, or does not hold these arrays.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
+        names = {entry.name for entry in fields(cls)}
         try:
-            kind = cls(**load_file(path))
-        except (SafetensorError, OSError, TypeError, KeyError) as reason:  # the last for a type that numpy has not
+            with safe_open(path, framework="numpy") as file:
+                if names != set(file.keys()):
+                    raise InputError(f"{path} does not hold {', '.join(sorted(names))}; calibrate again")
+                kind = cls(**{name: file.get_tensor(name) for name in names})
+        except (SafetensorError, OSError, AttributeError) as reason:  # the last for a type that numpy has not
             raise InputError(f"{path} is damaged ({reason}); copy it again or calibrate again") from None
         if fault := kind._fault():
             raise InputError(f"{path} cannot be used: {fault}; copy it again or calibrate again")

@@ -13,7 +13,7 @@ from medmamba.errors import InputError, suggest
 from medmamba.training.rules import Rule, parse_rule
 
 OPTIMIZERS = ("adamw",)
-LARGEST = 20_000  # characters of a recipe file
+LARGEST, DEEPEST = 20_000, 5  # characters of a recipe file; mappings and lists in each other: those of a rule are 3
 SCHEDULES = ("constant", "steps", "cosine")
 
 
@@ -173,13 +173,9 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
         raise InputError(f"the recipe {name} has {len(text)} characters; one of the package has some hundred")
     try:
         settings = _load(text)
-    except yaml.YAMLError as reason:
+    except (yaml.YAMLError, ValueError) as reason:  # the second for a number with thousands of digits
         where = " ".join(str(reason).split())
         raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
-    except RecursionError:
-        raise InputError(
-            f"the recipe {name} has lists in lists without end; compare it with one of the package"
-        ) from None
     if not isinstance(settings, dict):
         raise InputError(f"the recipe {name} holds no settings; expected lines such as 'lr: 0.001'")
     known = tuple(entry.name for entry in fields(Recipe) if entry.name not in ("name", "rules"))
@@ -201,10 +197,17 @@ def _load(text: str) -> Any:
     import yaml
 
     class Loader(yaml.SafeLoader):
+        depth = 0
+
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):  # a few lines of them may stand for more than fits into memory
                 raise yaml.YAMLError("it repeats a value by reference; write it out")
-            return super().compose_node(parent, index)
+            self.depth += 1
+            if self.depth > DEEPEST:
+                raise yaml.YAMLError("its lists and mappings are too deep")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
 
         def construct_mapping(self, node: Any, deep: bool = False) -> Any:
             names = [self.construct_object(name, deep=True) for name, _ in node.value]
