@@ -17,6 +17,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,7 @@ def tensors_of(header: Any, data: bytes = b"", length: int | None = None) -> byt
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
+@cache
 def headers(good: bytes) -> list[bytes]:
     """Files whose headers lie."""
 

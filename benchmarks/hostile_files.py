@@ -4,8 +4,8 @@
     python benchmarks/hostile_files.py --keep FOLDER --only "mutated bundle" --number 47   (to look at one)
 
 `hostile_content.py` makes them, number n of a kind from n alone. All are read in this one process, one after the other.
-The growth of memory is the most that was resident while a file was read, less what was before it; a kind's first file is
-read once before that is counted. A pickle that was run would make a folder, which is looked for after each file.
+The growth of memory is the most that was resident while a file was read, less what was before it; a kind's first file
+is read once before that is counted. A pickle that was run would make a folder, which is looked for after each file.
 """
 
 from __future__ import annotations

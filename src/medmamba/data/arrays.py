@@ -33,7 +33,10 @@ LARGE = 256 * 1024**2  # bytes from which an array is mapped and not read
 PIECE = 1024**2  # bytes that are unpacked at once
 _OPENING = threading.Lock()
 ROOM = 64 * 1024**2  # bytes that an unpacked array leaves free on its disk
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error)
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error, MemoryError),
+    RuntimeError,  # of zipfile: a version, a compression or a password that it does not know
+)
 
 
 class Pixels(Protocol):
