@@ -73,7 +73,7 @@ def box(data: Path, run: Path, out: Path) -> None:
     bundle.save(out, read_weights(run), half=True)
     opened = open_data(str(data), classes=bundle.classes)
     told["rounding"] = rounding(run, out, opened.split("val"))
-    replace(bundle, provenance={**bundle.provenance, **told}).save_description(out)
+    replace(load_bundle(out), provenance={**bundle.provenance, **told}).save_description(out)
     print(calibrate(out, opened, point=OperatingPoint(youden=True), refused=REFUSED, device="cpu"))
     report = out / "report-test"
     write_report(load(out, device="cpu"), opened, out=report, command="python benchmarks/box_model.py DATA.npz")

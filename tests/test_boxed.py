@@ -1,6 +1,7 @@
 """The model in the box: what it says of itself, what it answers, what it refuses, how large it is."""
 
 import csv
+import hashlib
 import importlib
 import json
 import subprocess
@@ -10,15 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from safetensors import safe_open
 
 from medmamba import boxed
-from medmamba.bundle import load_bundle
+from medmamba.bundle import FILES, SCOPE, load_bundle
 from medmamba.cli import main
 from medmamba.data import open_data
 from medmamba.predictor import load
 from medmamba.predictor.classifier import UNLIKE
-from medmamba.predictor.scope import FILE
 
 ROOT = Path(__file__).parents[1]
 MEGABYTE = 1_000_000
@@ -56,13 +55,13 @@ def save(pixels: np.ndarray, path: Path) -> str:
 def test_it_is_small():
     sizes = {path: path.stat().st_size for path in boxed.path().rglob("*") if path.is_file()}
     assert sizes[boxed.path() / "weights.safetensors"] <= 4 * MEGABYTE
-    assert sizes[boxed.path() / FILE] <= MEGABYTE / 2
+    assert sizes[boxed.path() / SCOPE] <= MEGABYTE / 2
     assert sum(sizes.values()) <= 4.5 * MEGABYTE
 
 
-def test_its_weights_carry_their_checksum():
-    with safe_open(boxed.path() / "weights.safetensors", framework="np") as file:
-        assert len(file.metadata()["sha256"]) == 64
+def test_its_description_names_the_checksums_of_its_files():
+    named = load_bundle(boxed.path()).files
+    assert named == {name: hashlib.sha256((boxed.path() / name).read_bytes()).hexdigest() for name in FILES}
 
 
 def test_it_says_what_it_is():

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -7,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from medmamba.bundle import Bundle, load_bundle, load_model, write_atomically, write_json
 from medmamba.card import card, facts
 from medmamba.data.preprocessing import Preprocessing
-from medmamba.errors import InputError
+from medmamba.errors import FailedError, InputError
 from medmamba.tasks import Task
 
 BUNDLE = Bundle(
@@ -30,6 +31,12 @@ def saved(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     BUNDLE.save(tmp_path / "run", BUNDLE.build_model().state_dict())
     return tmp_path / "run"
+
+
+def rewrite(folder: Path, content: bytes) -> None:
+    """Other weights, as if they had been written so."""
+    (folder / "weights.safetensors").write_bytes(content)
+    edit(folder, files={"weights.safetensors": hashlib.sha256(content).hexdigest()})
 
 
 def edit(folder: Path, **changes: object) -> None:
@@ -66,9 +73,25 @@ def test_a_folder_that_is_no_bundle_is_refused_in_words(tmp_path: Path) -> None:
         load_bundle(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[1, 2]", "null", '"x"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(
+            "",
+            "{",
+            "[1, 2]",
+            "null",
+            '"x"',
+            "\xff",
+            '{"format": 3, "format": 3}',
+            '{"format": NaN}',
+            '{"format": 1e999}',
+        ),
+        *('{"format": "\\ud800"}', '{"a":' * 5000 + "1" + "}" * 5000, "[" * 200_000, '{"a": ' + "9" * 5000 + "}"),
+    ],
+)
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
-    (saved / "bundle.json").write_text(text)
+    (saved / "bundle.json").write_text(text, encoding="latin-1")
     with pytest.raises(InputError, match=r"bundle\.json cannot be used"):
         load_bundle(saved)
 
@@ -76,9 +99,14 @@ def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 3}, "has format 3, this version reads 1 and 2; update medmamba"),
-        ({"format": 2}, "missing or unknown: members, mirror"),
+        ({"format": 4}, "has format 4, this version reads 1 to 3; update medmamba"),
         ({"format": "DROP"}, "has format unknown"),
+        ({"members": "DROP"}, "missing or unknown: members"),
+        ({"files": "DROP"}, "missing or unknown: files"),
+        ({"files": {}}, r"does not name the SHA-256 of weights\.safetensors"),
+        ({"files": ["weights.safetensors"]}, "not named with their SHA-256"),
+        ({"files": {"weights.safetensors": "A" * 64}}, "not named with their SHA-256"),
+        ({"files": {"../weights.safetensors": "0" * 64}}, r"names the file '\.\./weights"),
         ({"classes": "DROP"}, "missing or unknown: classes"),
         ({"colour": "red"}, "missing or unknown: colour"),
         ({"task": "multiclass"}, "did you mean 'multi-class'"),
@@ -115,14 +143,18 @@ def test_a_flipped_bit_of_the_weights_is_seen(tmp_path: Path, half: bool) -> Non
     content = bytearray(weights.read_bytes())
     content[-1000] ^= 1
     weights.write_bytes(content)
-    with pytest.raises(InputError, match="its numbers are not those that were written"):
+    with pytest.raises(InputError, match="its bytes are not those that were written"):
         load_model(tmp_path)
 
 
-def test_weights_of_before_there_was_a_checksum_are_read(saved: Path) -> None:
-    weights = saved / "weights.safetensors"
-    save_file(load_file(weights), weights)
+def test_bundles_of_before_there_were_digests_are_read(saved: Path) -> None:
+    before = (saved / "weights.safetensors").read_bytes()
+    edit(saved, format=1, files="DROP", members="DROP", mirror="DROP")
+    assert load_bundle(saved) == BUNDLE
     load_model(saved)
+    load_bundle(saved).save_description(saved)  # and have them from then on
+    assert load_bundle(saved).files == {"weights.safetensors": hashlib.sha256(before).hexdigest()}
+    assert (saved / "weights.safetensors").read_bytes() == before
 
 
 def test_f041_weights_that_do_not_fit_are_counted(saved: Path) -> None:
@@ -134,7 +166,7 @@ def test_f041_weights_that_do_not_fit_are_counted(saved: Path) -> None:
 def test_missing_and_unexpected_tensors_are_counted(saved: Path) -> None:
     tensors = load_file(saved / "weights.safetensors")
     tensors["extra"] = tensors.pop("fc.bias")
-    save_file(tensors, saved / "weights.safetensors")
+    rewrite(saved, save(tensors))
     with pytest.raises(InputError, match=r"1 missing \(fc\.bias\), 1 unexpected \(extra\)"):
         load_model(saved)
 
@@ -148,7 +180,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
         raise OSError("No space left on device")
 
     monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(FailedError, match=r"could not be written \(No space.* what was there before is kept"):
         write_atomically(tmp_path / "file", b"new")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"old"

@@ -7,25 +7,28 @@ heads among them; `card.md` says the same in words.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmamba.bundle import BACKBONE, CARD, Bundle, load_bundle, save_weights, write_json
+from medmamba.bundle import BACKBONE, CARD, WEIGHTS, Bundle, check_network, load_bundle
 from medmamba.card import UNKNOWN, figure
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
+from medmamba.json_file import read_json
+from medmamba.manifest import check_files, write_together
 from medmamba.tasks import Task
 from medmamba.text import markdown_cell
+from medmamba.weights import pack_weights
 from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 1
+FORMAT = 2
+_FORMAT_WITHOUT_DIGESTS = 1  # of earlier versions, which is read
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,7 @@ class Backbone:
         preprocessing: How pixels reached the model.
         model_args: More arguments of `create_model`, as JSON takes them.
         provenance: Where the weights came from.
+        files: SHA-256 of `weights.safetensors`, by this name; as `Bundle` has it.
     """
 
     model: str
@@ -62,6 +66,11 @@ class Backbone:
     preprocessing: Preprocessing
     model_args: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        check_files(self.files, (WEIGHTS,))
+        check_network(self.model, self.model_args)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -77,14 +86,27 @@ class Backbone:
         return create_model(self.model, len(self.classes), image_size=(shape.height, shape.width), **arguments)
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor]) -> None:
-        """Write weights, description and card into a folder, which is made if needed; each file is replaced whole."""
-        save_weights(folder, state_dict)
-        self.save_description(folder)
+        """Write weights, description and card into a folder, which is made if needed; all are replaced as one.
+
+        Raises:
+            FailedError: Nothing can be written; what was there before is kept.
+        """
+        self._write(folder, {WEIGHTS: pack_weights(state_dict)})
 
     def save_description(self, folder: str | os.PathLike[str]) -> None:
-        """Write `backbone.json` and `card.md` alone, for weights that are there already."""
-        write_json(Path(folder) / BACKBONE, {"format": FORMAT} | asdict(self))
-        write_atomically(Path(folder) / CARD, card(self).encode())
+        """Write `backbone.json` and `card.md` alone, for weights that are there already.
+
+        Raises:
+            FailedError: Nothing can be written; or the folder has other weights by now than those of this backbone.
+        """
+        self._write(folder, {})
+
+    def _write(self, folder: str | os.PathLike[str], new: Mapping[str, bytes]) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        entries = {"format": FORMAT} | asdict(self)
+        write_together(folder, BACKBONE, entries, new, kept=(WEIGHTS,), known=(WEIGHTS,), based_on=self.files)
+        write_atomically(folder / CARD, card(self).encode())
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Backbone:
@@ -95,8 +117,12 @@ class Backbone:
         """
         entries = dict(entries)
         version = entries.pop("format", "unknown")
-        if version != FORMAT:
-            raise InputError(f"it has format {version}, this version reads format {FORMAT}; update medmamba")
+        if version not in (_FORMAT_WITHOUT_DIGESTS, FORMAT):
+            raise InputError(
+                f"it has format {version}, this version reads {_FORMAT_WITHOUT_DIGESTS} and {FORMAT}; update medmamba"
+            )
+        if version == _FORMAT_WITHOUT_DIGESTS:
+            entries |= {"files": {}}
         if wrong := sorted({entry.name for entry in fields(cls)}.symmetric_difference(entries)):
             raise InputError(f"entries are missing or unknown: {', '.join(wrong)}; copy the file again")
         heads = tuple(
@@ -114,10 +140,16 @@ def load_backbone(folder: str | os.PathLike[str]) -> Backbone:
         InputError: There is none in the folder, or it is damaged.
     """
     path = Path(folder) / BACKBONE
+    entries = read_json(path)
     try:
-        return Backbone.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError, KeyError) as reason:
+        if not isinstance(entries, dict):
+            raise InputError(f"it holds a {type(entries).__name__}, not an object")
+        backbone = Backbone.from_dict(entries)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as reason:
         raise InputError(f"{path} cannot be used: {reason}") from None
+    if entries["format"] == FORMAT and WEIGHTS not in backbone.files:
+        raise InputError(f"{path} cannot be used: it does not name the SHA-256 of {WEIGHTS}; copy the folder again")
+    return backbone
 
 
 def load_start(folder: str | os.PathLike[str]) -> Bundle | Backbone:

@@ -2,17 +2,16 @@
 
 `bundle.json` names the model, the classes in order, the preprocessing, the task and where all of it came from;
 `weights.safetensors` holds the tensors; `card.md` says the same in words. Nothing in it is a pickle. Several networks
-that answer as one (`medmamba.network.Ensemble`) are one bundle, with all tensors in one file; its format has a number
-of its own, so that a version of this package that knows nothing of ensembles refuses it.
+that answer as one (`medmamba.network.Ensemble`) are one bundle, with all tensors in one file. The description names the
+SHA-256 of the other files, and all of them are replaced as one: see `medmamba.manifest`.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,18 +20,24 @@ from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Decisions
 from medmamba.errors import InputError, suggest
+from medmamba.json_file import read_json, write_json  # noqa: F401, where others look for it
+from medmamba.manifest import check_files, find_file, named_files, undisturbed, write_together
 from medmamba.tasks import Task
+from medmamba.weights import build_for, pack_weights, read_shapes, read_tensors
 from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT, FORMAT_OF_ENSEMBLES = 1, 2
+FORMAT = 3
+_FORMAT_WITHOUT_ENSEMBLES, _FORMAT_WITHOUT_DIGESTS = 1, 2  # of earlier versions, which are read
 DESCRIPTION = "bundle.json"
 BACKBONE = "backbone.json"  # what `pretrain` writes in its place; see `medmamba.backbone`
 WEIGHTS = "weights.safetensors"
+SCOPE = "scope.safetensors"  # see `medmamba.predictor.scope`
 CARD = "card.md"
-DIGEST = "sha256"  # in the metadata of the weights
+FILES = (WEIGHTS, SCOPE)  # that a description names with their digests
+FOREIGN = ("checkpoint_path", "cache_dir", "features_only", "feature_cls")  # and whatever begins with `pretrained`
 
 
 @dataclass(frozen=True)
@@ -48,8 +53,7 @@ class Member:
     model_args: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.model, str) or not isinstance(self.model_args, dict):
-            raise InputError(f"a member is {self.model!r} with {self.model_args!r}; expected a name and an object")
+        check_network(self.model, self.model_args)
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,8 @@ class Bundle:
         provenance: Where the weights came from; every entry may be missing. Of an ensemble `members` has that of each.
         members: The networks whose mean probability is the answer; empty where one network answers by itself.
         mirror: Whether each member is asked of the picture and of its left-right mirror image.
+        files: SHA-256 of the files beside the description, by name, as they were when it was read; none before it was
+            written. It says nothing of the model, so bundles compare equal without it.
     """
 
     model: str
@@ -82,8 +88,11 @@ class Bundle:
     provenance: dict[str, Any] = field(default_factory=dict)
     members: tuple[Member, ...] = ()
     mirror: bool = False
+    files: dict[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
+        check_files(self.files, FILES)
+        check_network(self.model, self.model_args)
         if not self.classes or len(set(self.classes)) != len(self.classes):
             raise InputError(f"the classes {list(self.classes)} are empty or repeat; give each class a name of its own")
         check_class_names(self.classes, "the bundle")
@@ -106,16 +115,20 @@ class Bundle:
                 "only a multi-label task has several, one for each label"
             )
 
-    def build_model(self) -> nn.Module:
-        """A model of this description with fresh weights, drawn from torch's global generator."""
+    def build_model(self, *, tried: bool = False) -> nn.Module:
+        """A model of this description with fresh weights, drawn from torch's global generator.
+
+        Args:
+            tried: Whether it is known to take images of this size, as one is that was trained on them.
+        """
         if not self.members:
-            return self._network(self.model, self.model_args)
+            return self._network(self.model, self.model_args, tried)
         from medmamba.network import Ensemble
 
-        networks = [self._network(member.model, member.model_args) for member in self.members]
+        networks = [self._network(member.model, member.model_args, tried) for member in self.members]
         return Ensemble(networks, mirror=self.mirror, independent=self.task is Task.MULTILABEL)
 
-    def _network(self, model: str, model_args: Mapping[str, Any]) -> nn.Module:
+    def _network(self, model: str, model_args: Mapping[str, Any], tried: bool) -> nn.Module:
         from medmamba import network
 
         size = (self.preprocessing.height, self.preprocessing.width)
@@ -123,7 +136,7 @@ class Bundle:
         if model not in network.VARIANTS:
             from medmamba.models import create_model
 
-            return create_model(model, image_size=size, **arguments)
+            return create_model(model, image_size=size, try_out=not tried, **arguments)
         # ours are built without timm, whose import would delay the start of `predict`
         try:
             network.check_size(size)
@@ -132,17 +145,37 @@ class Bundle:
             raise InputError(f"{model} cannot be built: {reason}") from reason
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor], *, half: bool = False) -> None:
-        """Write description, weights and card into a folder, which is made if needed; each file is replaced whole.
+        """Write description, weights and card into a folder, which is made if needed; all are replaced as one.
 
-        Arguments and errors are those of `save_weights`.
+        Args:
+            folder: Of the bundle.
+            state_dict: The tensors by name.
+            half: Round float32 to float16 on disk, for half the size.
+
+        Raises:
+            InputError: A number is too large for float16, whose largest is 65504.
+            FailedError: Nothing can be written; what was there before is kept.
         """
-        save_weights(folder, state_dict, half=half)
-        self.save_description(folder)
+        self._write(folder, {WEIGHTS: pack_weights(state_dict, half=half)})
 
-    def save_description(self, folder: str | os.PathLike[str]) -> None:
-        """Write `bundle.json` and `card.md` alone, for weights that are there already."""
-        write_json(Path(folder) / DESCRIPTION, self.to_dict())
-        write_atomically(Path(folder) / CARD, card(self).encode())
+    def save_description(self, folder: str | os.PathLike[str], *, scope: bytes | None = None) -> None:
+        """Write `bundle.json` and `card.md` alone, for weights that are there already.
+
+        Args:
+            folder: Of the bundle.
+            scope: A new `scope.safetensors` with it; None for the one that is there, if `decisions` name one.
+
+        Raises:
+            FailedError: Nothing can be written; or the folder has other weights by now than those of this bundle.
+        """
+        self._write(folder, {} if scope is None else {SCOPE: scope})
+
+    def _write(self, folder: str | os.PathLike[str], new: Mapping[str, bytes]) -> None:
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        kept = [WEIGHTS] if self.decisions.scope is None else [WEIGHTS, SCOPE]
+        write_together(folder, DESCRIPTION, self.to_dict(), new, kept=kept, known=FILES, based_on=self.files)
+        write_atomically(folder / CARD, card(self).encode())
 
     def to_dict(self) -> dict[str, Any]:
         """What `bundle.json` holds."""
@@ -153,11 +186,8 @@ class Bundle:
             "preprocessing": self.preprocessing.to_dict(),
             "decisions": self.decisions.to_dict(),
         }
-        if not self.members:  # as versions that knew no ensembles wrote it, and read it
-            del entries["members"], entries["mirror"]
-            return {"format": FORMAT} | entries | changed
         members = [asdict(member) for member in self.members]
-        return {"format": FORMAT_OF_ENSEMBLES} | entries | changed | {"members": members}
+        return {"format": FORMAT} | entries | changed | {"members": members}
 
     @classmethod
     def from_dict(cls, entries: Mapping[str, Any]) -> Bundle:
@@ -168,15 +198,16 @@ class Bundle:
         """
         entries = dict(entries)
         version = entries.pop("format", "unknown")
-        if version not in (FORMAT, FORMAT_OF_ENSEMBLES):
+        if version not in range(_FORMAT_WITHOUT_ENSEMBLES, FORMAT + 1):
             raise InputError(
-                f"the bundle has format {version}, this version reads {FORMAT} and {FORMAT_OF_ENSEMBLES}; "
+                f"the bundle has format {version}, this version reads {_FORMAT_WITHOUT_ENSEMBLES} to {FORMAT}; "
                 "update medmamba"
             )
         entries.setdefault("decisions", {})  # which a bundle of an earlier version has not
-        if version == FORMAT:
-            entries.setdefault("members", [])
-            entries.setdefault("mirror", False)
+        if version == _FORMAT_WITHOUT_ENSEMBLES:
+            entries |= {"members": [], "mirror": False}
+        if version <= _FORMAT_WITHOUT_DIGESTS:
+            entries |= {"files": {}}
         known = {entry.name for entry in fields(cls)}
         if wrong := sorted(known.symmetric_difference(entries)):
             raise InputError(
@@ -212,13 +243,17 @@ def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
         )
     if not path.is_file():
         raise InputError(f"{folder} is no trained model: it holds no {DESCRIPTION}; give the folder that train wrote")
+    entries = read_json(path)
     try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(entries, dict):
             raise InputError(f"it holds a {type(entries).__name__}, not an object")
-        return Bundle.from_dict(entries)
-    except (ValueError, TypeError, AttributeError) as reason:
+        bundle = Bundle.from_dict(entries)
+    except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as reason:
         raise InputError(f"{path} cannot be used: {reason}") from None
+    needed = FILES if bundle.decisions.scope is not None else (WEIGHTS,)
+    if entries["format"] == FORMAT and (lacking := [name for name in needed if name not in bundle.files]):
+        raise InputError(f"{path} cannot be used: it does not name the SHA-256 of {lacking[0]}; copy the folder again")
+    return bundle
 
 
 def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> nn.Module:
@@ -231,85 +266,52 @@ def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> 
     Raises:
         InputError: The folder is no bundle, or its weights do not fit its description.
     """
-    bundle = bundle or load_bundle(folder)
-    state = read_weights(folder)
-    model = bundle.build_model()
-    check_state(state, model.state_dict(), what=str(Path(folder) / WEIGHTS))
-    model.load_state_dict(state)
+    folder = Path(folder)
+    if bundle is None:
+        return undisturbed(folder, (DESCRIPTION, *FILES), lambda: load_model(folder, load_bundle(folder)))
+    path = find_file(folder, WEIGHTS, bundle.files.get(WEIGHTS))
+    shapes = read_shapes(path)
+    check_arguments(bundle, shapes)
+    model = build_for(shapes, partial(bundle.build_model, tried=True), str(folder / DESCRIPTION))
+    model.load_state_dict(read_tensors(path, model.state_dict()))
     return model.eval()
 
 
-def save_weights(folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor], *, half: bool = False) -> None:
-    """Write the tensors of a network into a folder, which is made if needed; the file is replaced whole.
+def check_network(model: Any, model_args: Any) -> None:
+    """Raise `InputError` unless these are a name and arguments, none of which makes timm read files or the network."""
+    if not isinstance(model, str) or not isinstance(model_args, dict):
+        raise InputError(f"a network is {model!r} with {model_args!r}; expected a name and an object")
+    if foreign := [name for name in model_args if name in FOREIGN or name.startswith("pretrained")]:
+        raise InputError(
+            f"the model argument {foreign[0]} would have weights or code from elsewhere be loaded with every use; "
+            "leave it out, and give weights to start from with --init"
+        )
 
-    Args:
-        folder: Of the bundle.
-        state_dict: The tensors by name.
-        half: Round float32 to float16 on disk, for half the size. `read_weights` gives float32 again, in which a
-            network computes.
 
-    Raises:
-        InputError: A number is too large for float16, whose largest is 65504.
-    """
-    import torch
-    from safetensors.torch import save
-
-    folder = Path(folder)
-    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state_dict.items()}
-    if half:
-        tensors = {name: each.half() if each.dtype == torch.float32 else each for name, each in tensors.items()}
-        if wrong := [name for name, each in tensors.items() if not each.isfinite().all()]:
-            raise InputError(f"{wrong[0]} holds numbers that float16 cannot hold; save the weights in float32")
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / WEIGHTS, save(tensors, metadata={DIGEST: digest(tensors)}))
+def check_arguments(bundle: Bundle, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` if a whole number among the model arguments is larger than anything in the weights."""
+    largest = max((1024, *(side for shape in shapes.values() for side in shape)))
+    left: list[Any] = [bundle.model_args, *(member.model_args for member in bundle.members)]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, list | tuple):
+            left += value
+        elif isinstance(value, int | float) and abs(value) > largest:
+            raise InputError(f"the model argument {value} does not fit the weights, which have no side above {largest}")
 
 
 def read_weights(folder: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """The tensors of a bundle by name, on the CPU; those that lie there in float16 as float32.
+    """The tensors of a bundle or a backbone by name, on the CPU; those that lie there in float16 as float32.
 
     Raises:
         InputError: The file is missing or damaged: also where a number in it is another than was written.
     """
-    import torch
-    from safetensors import SafetensorError, safe_open
+    folder = Path(folder)
+    description = BACKBONE if (folder / BACKBONE).is_file() else DESCRIPTION
 
-    path = Path(folder) / WEIGHTS
-    if not path.is_file():
-        raise InputError(f"{folder} has no {WEIGHTS}; the bundle is incomplete, train again or copy it again")
-    try:
-        with safe_open(path, framework="pt") as file:
-            written = (file.metadata() or {}).get(DIGEST)  # of earlier versions and other programs there is none
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-    except (SafetensorError, OSError) as reason:
-        raise InputError(f"{path} is damaged ({reason}); copy it again or train again") from None
-    if written is not None and written != digest(tensors):
-        raise InputError(f"{path} is damaged (its numbers are not those that were written); copy it again")
-    return {name: each.float() if each.dtype == torch.float16 else each for name, each in tensors.items()}
+    def read() -> dict[str, Tensor]:
+        return read_tensors(find_file(folder, WEIGHTS, named_files(folder / description).get(WEIGHTS)))
 
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 of the tensors of a file, their names, types and shapes, which lies in the file beside them."""
-    import torch
-
-    found = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        found.update(tensor.contiguous().flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
-def check_state(state: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, what: str) -> None:
-    """Raise `InputError` with counts and a first example unless names and shapes of the tensors are those expected."""
-    missing = [name for name in expected if name not in state]
-    unexpected = [name for name in state if name not in expected]
-    reshaped = [name for name in expected if name in state and state[name].shape != expected[name].shape]
-    faults = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
-    if any(faults.values()):
-        counts = ", ".join(f"{len(names)} {fault} ({names[0]})" for fault, names in faults.items() if names)
-        raise InputError(f"{what} does not fit the model: of {len(expected)} tensors expected, {counts}")
-
-
-def write_json(path: str | os.PathLike[str], entries: Any) -> None:
-    """Write JSON that any reader takes (no NaN), replacing the file whole."""
-    text = json.dumps(entries, indent=2, ensure_ascii=False, allow_nan=False, default=str)
-    write_atomically(path, (text + "\n").encode())
+    return undisturbed(folder, (description, WEIGHTS), read)

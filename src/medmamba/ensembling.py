@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from medmamba import __version__
-from medmamba.bundle import DESCRIPTION, Bundle, Member, load_bundle, load_model
+from medmamba.bundle import Bundle, Member, load_bundle, load_model
 from medmamba.data.related import seen_by, united
 from medmamba.errors import InputError
 from medmamba.predictor.opening import check_alike
+from medmamba.writing import new_folder
 
 
 def ensemble(
@@ -67,10 +67,8 @@ def ensemble(
         for number, (folder, bundle) in enumerate(zip(folders, bundles, strict=True))
         for name, tensor in load_model(folder, bundle).state_dict().items()
     }
-    try:
-        _write(made, tensors, out)
-    except OSError as reason:
-        raise InputError(f"nothing can be written to {out} ({reason.strerror}); name another folder") from None
+    with new_folder(out) as folder:
+        made.save(folder, tensors)
     return out
 
 
@@ -81,16 +79,6 @@ def name_of(models: Sequence[str], mirror: bool) -> str:
         return f"{mirrored}{models[0]}"
     counts = Counter(models)
     return f"{mirrored}ensemble of " + " + ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
-
-
-def _write(made: Bundle, tensors: Mapping[str, Any], out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-        made.save(beside, tensors)
-        out.mkdir(exist_ok=True)
-        # the description last: without it a folder is no bundle
-        for file in sorted(Path(beside).iterdir(), key=lambda file: file.name == DESCRIPTION):
-            os.replace(file, out / file.name)
 
 
 def _check_request(folders: Sequence[Path], out: Path, mirror: bool) -> None:

@@ -8,6 +8,7 @@ from medmamba.bundle import Bundle
 from medmamba.data import Preprocessing
 from medmamba.errors import InputError
 from medmamba.tasks import Task
+from medmamba.writing import new_folder
 
 
 def import_checkpoint(
@@ -57,5 +58,6 @@ def import_checkpoint(
         preprocessing=Preprocessing(*image_size, channels=int(arguments["in_chans"])),
         provenance={"start": "a published checkpoint" + (", with a new, untrained classifier" if new_head else "")},
     )
-    bundle.save(out, model.state_dict())
+    with new_folder(out) as folder:
+        bundle.save(folder, model.state_dict())
     return str(report)

@@ -1,19 +1,48 @@
-"""Files that appear whole or not at all."""
+"""Files and folders that appear whole or not at all, also when the machine stops at that moment."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
+
+from medmamba.errors import FailedError, InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # what file systems say that sync no folders
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace a file whole: whoever reads it, whenever this process dies, finds the old content or the new."""
+    """Replace a file whole: whoever reads it, whenever this process dies, finds the old content or the new.
+
+    Raises:
+        FailedError: The disk is full, the folder is missing or may not be written to; the old content is kept.
+    """
+    try:
+        with replacing(path) as file:
+            file.write(content)
+    except OSError as reason:
+        raise FailedError(not_written(Path(path), reason)) from reason
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
+    """A file to write to piece by piece, which takes the place of `path` when the block ends without an error.
+
+    Raises:
+        OSError: As the system says it.
+    """
     path = Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp makes it private, a run is for colleagues too
@@ -21,3 +50,76 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+    sync_folder(path.parent)
+
+
+@contextmanager
+def new_folder(out: str | os.PathLike[str]) -> Iterator[Path]:
+    """A folder to write into that becomes `out`, which is not there or empty, when the block ends without an error.
+
+    Raises:
+        InputError: Nothing can be written where `out` is to be.
+        FailedError: It could be written beside `out`, but not put in its place.
+    """
+    out = Path(out)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+    except OSError as reason:
+        raise InputError(f"nothing can be written to {out} ({reason.strerror}); name another folder") from None
+    try:
+        yield beside
+        try:
+            os.chmod(beside, 0o755)
+            if out.is_dir():
+                out.rmdir()  # an empty one would be in the way on Windows
+            os.rename(beside, out)
+        except OSError as reason:
+            raise FailedError(not_written(out, reason)) from reason
+        sync_folder(out.parent)
+    except FailedError as reason:
+        raise FailedError(str(reason).replace(str(beside), str(out))) from reason
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def check_place(path: str | os.PathLike[str]) -> None:
+    """Raise `InputError` unless a file can be written there: asked before the work whose result it is to take."""
+    path = Path(path)
+    if path.is_dir():
+        raise InputError(f"{path} is a folder; name a file")
+    if not path.parent.is_dir():
+        raise InputError(f"there is no folder {path.parent} to write {path.name} in; make it first")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path} cannot be written: {path.parent} may not be written to; name another place")
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk as well, where the system can: a rename alone may be lost with power."""
+    if os.name == "nt":
+        return
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # a folder that may be written to and not listed
+        return
+    try:
+        os.fsync(handle)
+    except OSError as reason:
+        if reason.errno not in _NOT_FOR_FOLDERS:
+            raise
+    finally:
+        os.close(handle)
+
+
+def not_written(path: Path, reason: OSError) -> str:
+    """One sentence for what the system said."""
+    kept = "; what was there before is kept" if path.exists() else ""
+    if reason.errno in _FULL:
+        return f"{path} could not be written: the disk is full; make room and do it again{kept}"
+    if reason.errno in _FORBIDDEN:
+        return (
+            f"{path} could not be written: {path.parent} may not be written to; mend that or name another place{kept}"
+        )
+    if not path.parent.is_dir():
+        return f"{path} could not be written: there is no folder {path.parent}; make it first"
+    return f"{path} could not be written ({reason.strerror or reason}); look after the disk{kept}"

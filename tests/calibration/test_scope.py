@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from medmamba.calibration.scope import fit_kind, with_limits
 from medmamba.errors import InputError
-from medmamba.predictor.scope import FILE, Kind, looks_of
+from medmamba.predictor.scope import Kind, looks_of
 
 
 def drawn(n, seed, shift=0.0):
@@ -61,14 +62,44 @@ def test_more_features_than_images_and_a_feature_that_never_varies():
     assert with_limits(kind, features, looks * 1.0, 0.1).distances(features, looks)[1].argmax() == 0
 
 
-def test_the_file_gives_it_back_and_damage_is_named(kind, tmp_path):
-    kind.save(tmp_path)
-    again = Kind.load(tmp_path)
-    features, _, looks = drawn(50, 5)
-    assert np.array_equal(kind.distances(features, looks), again.distances(features, looks))
-    (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:100])
-    with pytest.raises(InputError, match="missing or damaged"):
-        Kind.load(tmp_path)
+@pytest.fixture
+def packed(tmp_path):
+    """A scope of real pictures' statistics, and its file."""
+    features, targets, _ = drawn(50, 0)
+    looks = looks_of(np.random.default_rng(0).integers(0, 256, (50, 1, 8, 8), np.uint8))
+    kind = with_limits(fit_kind(features, targets, looks), features, looks, 0.1)
+    (tmp_path / "x").write_bytes(kind.pack())
+    return kind, tmp_path / "x"
+
+
+def test_the_file_gives_it_back_and_damage_is_named(packed):
+    kind, path = packed
+    again = Kind.read(path)
+    assert all(np.array_equal(getattr(kind, name), array) for name, array in vars(again).items())
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(InputError, match="is damaged"):
+        Kind.read(path)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"limits": np.array([1, np.nan], np.float32)}, "limits holds numbers that are not finite"),
+        ({"limits": np.array([1, 0], np.float32)}, "a limit is not above 0"),
+        ({"limits": np.ones(3, np.float32)}, r"limits is float32 \(3,\)"),
+        ({"looks": np.ones((1, 3), np.float32)}, r"looks is float32 \(1, 3\)"),
+        ({"whitening": np.ones((6, 5), np.float32)}, r"whitening is float32 \(6, 5\)"),
+        ({"whitening": np.ones((6, 6))}, r"whitening is float64 \(6, 6\)"),
+        ({"features": np.float32(1)}, r"features is float32 \(\)"),
+        ({"features": np.ones((0, 6), np.float32)}, r"features is float32 \(0, 6\)"),
+        ({"more": np.ones(1)}, "does not hold features, limits"),
+    ],
+)
+def test_arrays_that_are_no_scope_are_refused(packed, changes, words):
+    kind, path = packed
+    path.write_bytes(save({**vars(kind), **{name: np.asarray(array) for name, array in changes.items()}}))
+    with pytest.raises(InputError, match=words):
+        Kind.read(path)
 
 
 @pytest.mark.parametrize("channels", [1, 3])

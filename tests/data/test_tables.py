@@ -1,5 +1,7 @@
 """Tables of files and labels, with splits and patients."""
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -219,7 +221,7 @@ def test_splits_are_written_with_paths_that_move_with_the_images(make_table: Mak
     data.write_splits(tmp_path / "runs/first/splits.csv")
     lines = (tmp_path / "runs/first/splits.csv").read_text().splitlines()[1:]
     assert all(line.startswith("../../i/") for line in lines)
-    again = open_data(tmp_path / "runs/first/splits.csv")
+    again = open_data(tmp_path / "runs/first/splits.csv", allow=("outside-folder",))
     assert again.split("train").read(0).shape == (4, 5)
 
 
@@ -228,7 +230,36 @@ def test_splits_are_written_right_where_the_folder_is_a_link(make_table: Make, t
     (tmp_path / "far/away/run").mkdir(parents=True)
     (tmp_path / "run").symlink_to("far/away/run")
     data.write_splits(tmp_path / "run/splits.csv")
-    assert len(open_data(tmp_path / "run/splits.csv").split("all")) == 12
+    assert len(open_data(tmp_path / "run/splits.csv", allow=("outside-folder",)).split("all")) == 12
+
+
+@pytest.mark.parametrize("how", ["..", "absolute", "link", "link to a folder"])
+def test_files_outside_the_folder_of_a_table_are_read_only_where_that_is_allowed(
+    make_table: Make, tmp_path: Path, how: str
+) -> None:
+    path = make_table("file,label\n" + rows(), FILES)
+    home = tmp_path / "given"
+    home.mkdir()
+    (home / "own").symlink_to("i")  # a link that stays inside
+    cells = [f"own/{Path(name).name}" for name in FILES]
+    (home / "i").symlink_to(path.parent / "i") if how == "link to a folder" else shutil.copytree(
+        path.parent / "i", home / "i"
+    )
+    if how == "link":
+        (home / "i" / Path(FILES[3]).name).unlink()
+        (home / "i" / Path(FILES[3]).name).symlink_to(path.parent / FILES[3])
+    if how in ("..", "absolute"):
+        cells[3] = (
+            f"../{os.path.relpath(path.parent / FILES[3], tmp_path)}" if how == ".." else str(path.parent / FILES[3])
+        )
+    lines = (path.read_text().splitlines()[1 + row].split(",", 1)[1] for row in range(len(FILES)))
+    (home / "t.csv").write_text("\n".join(["file,label", *map(",".join, zip(cells, lines, strict=True))]))
+    count = len(FILES) if how == "link to a folder" else 1
+    with pytest.raises(InputError, match=rf"t\.csv names {count} files outside its folder: .*--allow outside-folder"):
+        open_data(home / "t.csv")
+    data = open_data(home / "t.csv", allow=("outside-folder",))
+    assert data.allowed == (f"outside-folder: t.csv names {count} of {len(FILES)} files outside its folder",)
+    assert data.split("all").read(3).shape == (4, 5)
 
 
 def test_paths_that_share_nothing_stay_absolute() -> None:
@@ -242,7 +273,7 @@ def test_made_splits_written_are_the_same_data_again(make_table: Make, tmp_path:
     run = tmp_path / "run"
     run.mkdir()
     data.write_splits(run / "splits.csv")
-    again = open_data(run / "splits.csv")
+    again = open_data(run / "splits.csv", allow=("outside-folder",))
     assert again.made_splits == ()
     for split in data.splits:
         before, after = data.split(split), again.split(split)

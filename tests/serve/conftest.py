@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,14 +44,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     model = bundle.build_model()
     torch.nn.init.normal_(model.get_classifier().weight, std=1.0)  # type: ignore[operator]
-    bundle.save(folder, model.state_dict())
+    replace(bundle, decisions=Decisions()).save(folder, model.state_dict())
     # the scope is fitted on phantoms, of which some lie beyond it
     from medmamba.predictor.network import NetworkClassifier
 
     pixels = np.stack([bundle.preprocessing.pixels(phantom(seed)[0]) for seed in range(40)])
     features = NetworkClassifier(bundle, model.eval(), torch.device("cpu")).features(pixels)
     kind = fit_kind(features, np.arange(40) % 3, looks_of(pixels))
-    with_limits(kind, features, looks_of(pixels), 0.05).save(folder)
+    bundle.save_description(folder, scope=with_limits(kind, features, looks_of(pixels), 0.05).pack())
     return folder
 
 

@@ -111,10 +111,9 @@ def calibrate(
         "scope": None if scope is None or kind is None else {"refused": scope},
         "notes": notes,
     }
-    if scope is not None and kind is not None:
-        kind.save(folder)  # before the description that refers to it
+    packed = None if scope is None or kind is None else kind.pack()
     decisions = Decisions(decided.temperature, decided.conformal, scope, fitted)
-    replace(bundle, threshold=decided.threshold, decisions=decisions).save_description(folder)
+    replace(bundle, threshold=decided.threshold, decisions=decisions).save_description(folder, scope=packed)
     return fitted
 
 

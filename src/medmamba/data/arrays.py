@@ -25,6 +25,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 
 from medmamba.errors import InputError
+from medmamba.writing import replacing
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +33,10 @@ LARGE = 256 * 1024**2  # bytes from which an array is mapped and not read
 PIECE = 1024**2  # bytes that are unpacked at once
 _OPENING = threading.Lock()
 ROOM = 64 * 1024**2  # bytes that an unpacked array leaves free on its disk
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error)
+BROKEN = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, KeyError, struct.error, MemoryError),
+    RuntimeError,  # of zipfile: a version, a compression or a password that it does not know
+)
 
 
 class Pixels(Protocol):
@@ -276,17 +280,11 @@ def _why_not(folder: Path, size: int) -> str | None:
 
 
 def _unpack(path: Path, info: zipfile.ZipInfo, place: Path) -> None:
-    handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.")
     try:
-        with os.fdopen(handle, "wb") as out, zipfile.ZipFile(path) as archive, archive.open(info) as file:
+        with replacing(place) as out, zipfile.ZipFile(path) as archive, archive.open(info) as file:
             for piece in _pieces(file):
                 out.write(piece)
-            out.flush()
-            os.fsync(out.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp makes it private, the .npz is not
-        os.replace(temporary, place)
-    except BaseException as reason:
-        Path(temporary).unlink(missing_ok=True)
-        if isinstance(reason, OSError) and reason.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise InputError(f"{place.parent} became full while {path.name} was unpacked; make room there") from reason
-        raise
+    except OSError as reason:
+        if reason.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise InputError(f"{place.parent} became full while {path.name} was unpacked; make room there") from reason

@@ -1,4 +1,4 @@
-"""Faults of data that make a result meaningless: they stop a run, unless they are allowed by name."""
+"""Faults of data that stop a run unless they are allowed by name: its result would mean nothing, or tell too much."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ FAULTS = {
     "empty-class": "a class has no image to learn from",
     "leaked-images": "more than one in twenty validation images is in the training split too",
     "related-data": "the model or its start may have seen the images it is tested on, under another data set's name",
+    "outside-folder": "a table names files outside its folder, which whoever made it may not be meant to see",
 }
 
 

@@ -48,6 +48,18 @@ def locate(table: Path, cells: Sequence[str]) -> tuple[tuple[Path, ...], tuple[s
     return files, tuple(notes)
 
 
+def outside(table: Path, files: Sequence[Path]) -> list[Path]:
+    """Those of the files that lie outside the table's folder, behind `..`, links and absolute paths too."""
+    resolved = cache(os.path.realpath)
+    home = os.path.join(os.path.normcase(resolved(table.parent)), "")
+
+    def is_inside(file: Path) -> bool:
+        place = os.path.join(resolved(file.parent), file.name)  # a folder is asked once, since each answer takes time
+        return os.path.normcase(os.path.realpath(place) if os.path.islink(place) else place).startswith(home)
+
+    return [file for file in files if not is_inside(file)]
+
+
 def _fitting(folder: Path, cell: str, names_in: Callable[[Path], Names]) -> list[Path]:
     """The files that a cell may mean, one if all is well."""
     slashed = cell.replace("\\", "/")

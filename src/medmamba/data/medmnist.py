@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import sys
 import urllib.request
 from functools import partial
@@ -20,6 +19,7 @@ from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.listing import task_of
 from medmamba.errors import InputError
 from medmamba.tasks import Task
+from medmamba.writing import replacing
 
 __all__ = ["MEDMNIST", "open_named", "open_npz", "parse_name"]
 
@@ -211,15 +211,15 @@ def download(row: Row, size: int, folder: Path) -> Path:
     name = row.file_name(size)
     url = f"{RECORD}/files/{name}?download=1"
     manual = f"download {name} from {RECORD} and put it into {folder} or the folder that MEDMAMBA_DATA names"
-    temporary = folder / f".{name}.{os.getpid()}.part"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file, urllib.request.urlopen(url, timeout=60) as answer:
-            shutil.copyfileobj(answer, file, 1 << 20)
-        if md5(temporary) != row.md5[size]:
-            raise InputError(f"the download of {name} has a wrong checksum; {manual}")
-        return temporary.replace(folder / name)
+        with replacing(folder / name) as file, urllib.request.urlopen(url, timeout=60) as answer:
+            found = hashlib.md5(usedforsecurity=False)
+            while piece := answer.read(1 << 20):
+                found.update(piece)
+                file.write(piece)
+            if found.hexdigest() != row.md5[size]:
+                raise InputError(f"the download of {name} has a wrong checksum; {manual}")
+        return folder / name
     except (OSError, HTTPException) as error:
         raise InputError(f"{name} is not on this machine and cannot be downloaded ({error}); {manual}") from error
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from medmamba.data.columns import Columns, read_columns
 from medmamba.data.faults import settle_fault
 from medmamba.data.listing import SEPARATORS, Listing, RowsError, few
-from medmamba.data.locating import locate
+from medmamba.data.locating import locate, outside
 from medmamba.data.splits import SPLIT_WORDS, split_word
 from medmamba.errors import InputError
 
@@ -42,8 +42,8 @@ def read_table(
 
     Raises:
         RowsError: Rows lack a cell, their file is missing or not clear, or their split is unknown.
-        InputError: A column, cell or file is missing, a file stands in two rows, a split has an unknown name, or a
-            patient is in more than one split.
+        InputError: A column, cell or file is missing, a file stands in two rows or lies outside the table's folder, a
+            split has an unknown name, or a patient is in more than one split.
     """
     table = read_columns(path)
     file = table.needed("file")
@@ -63,7 +63,7 @@ def read_table(
     splits = _splits(path, table.cells[split], table.cells[file]) if split else None
     groups = tuple(table.cells[group]) if group else None
     labels = table.cells[label] if label else _marked(table, marks)
-    allowed: list[str] = []
+    allowed = list(_settle_outside(path, files, table.cells[file], allow))
     if splits and groups:
         allowed += _settle_crossing(path, groups, splits, allow)
     if marks and not trained:
@@ -132,6 +132,22 @@ def _settle_crossing(
         sentence = (
             f"{path} has {len(crossing)} patients in more than one split: {few(crossing)}; "
             "put each patient in one split, or leave the split column out to have it made"
+        )
+    return (settle_fault(fault, sentence, allow),)
+
+
+def _settle_outside(path: Path, files: Sequence[Path], cells: Sequence[str], allow: Collection[str]) -> tuple[str, ...]:
+    """Files outside the table's folder: a table from elsewhere might name anything that its reader may open."""
+    beyond = set(outside(path, files))
+    found = [cell for cell, file in zip(cells, files, strict=True) if file in beyond]
+    if not found:
+        return ()
+    fault = "outside-folder"
+    if fault in allow:  # what is kept with the result names no path
+        sentence = f"{path.name} names {len(found)} of {len(files)} files outside its folder"
+    else:
+        sentence = (
+            f"{path} names {len(found)} files outside its folder: {few(found)}; put the table into a folder above them"
         )
     return (settle_fault(fault, sentence, allow),)
 

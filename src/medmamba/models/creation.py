@@ -29,6 +29,7 @@ def create_model(
     *,
     in_chans: int = 3,
     image_size: tuple[int, int] | None = None,
+    try_out: bool = True,
     **arguments: Any,
 ) -> nn.Module:
     """Build a model with random weights.
@@ -39,6 +40,7 @@ def create_model(
         in_chans: Channels of the images.
         image_size: Height and width, in pixels, that it must take. It is passed on to those models that are built for
             one size, and tried out on every model.
+        try_out: Whether it is, for a model that is not known to take it.
         arguments: Passed on to the model.
 
     Raises:
@@ -50,7 +52,7 @@ def create_model(
             f"there is no model {name!r}{hint}; `medmamba info --models` lists ours and how to find others"
         )
     model = _build(name, image_size, num_classes=num_classes, in_chans=in_chans, **arguments)
-    if image_size is not None:
+    if image_size is not None and try_out:
         _try_out(model, name, in_chans, image_size)
     return model
 

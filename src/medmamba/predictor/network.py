@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from medmamba.bundle import Bundle, load_bundle, load_model
+from medmamba.bundle import DESCRIPTION, FILES, SCOPE, Bundle, load_bundle, load_model
 from medmamba.device import check_device, scan_backend, settle
+from medmamba.manifest import find_file, undisturbed
 from medmamba.network import for_inference
 from medmamba.predictor.classifier import Classifier
 from medmamba.predictor.scope import Kind
@@ -85,11 +87,18 @@ def load(folder: str | os.PathLike[str], *, device: str = "auto") -> NetworkClas
     Raises:
         InputError: The folder is no bundle, is damaged, or the device is not there.
     """
-    bundle = load_bundle(folder)
     check_device(device)
-    model, shape = load_model(folder, bundle), bundle.preprocessing
+    folder = Path(folder)
+
+    def read() -> tuple[Bundle, nn.Module, Kind | None]:
+        bundle = load_bundle(folder)
+        told = bundle.decisions.scope is not None
+        kind = Kind.read(find_file(folder, SCOPE, bundle.files.get(SCOPE))) if told else None
+        return bundle, load_model(folder, bundle), kind
+
+    bundle, model, kind = undisturbed(folder, (DESCRIPTION, *FILES), read)
+    shape = bundle.preprocessing
     place = settle(model, device, (1, shape.channels, shape.height, shape.width))
     classifier = NetworkClassifier(bundle, for_inference(model), place)
-    if bundle.decisions.scope is not None:
-        classifier.kind = Kind.load(folder)
+    classifier.kind = kind
     return classifier

@@ -8,7 +8,6 @@ same, the file's `sha256`, and what its `check` against torch found.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import os
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 
 from medmamba.bundle import Bundle
 from medmamba.errors import InputError, one_line
+from medmamba.json_file import parse_json, read_json
 from medmamba.predictor.classifier import Classifier
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def load(path: str | os.PathLike[str], *, device: str = "auto") -> OnnxClassifie
     if about is None:
         raise InputError(f"{path} was not written by medmamba export: it does not say its classes and preprocessing")
     try:
-        entries = json.loads(about)
+        entries = parse_json(about.encode())
         if entries["format"] != FORMAT:
             raise InputError(f"it has format {entries['format']}, this version reads {FORMAT}; update medmamba")
         bundle = Bundle.from_dict(entries["bundle"])
@@ -108,7 +108,7 @@ def check_record(path: Path, content: bytes) -> None:
         logger.warning("%s lies without its record %s, so it is not known whether it is whole", path, record.name)
         return
     try:
-        expected = json.loads(record.read_text(encoding="utf-8"))["sha256"]
+        expected = read_json(record)["sha256"]
     except (ValueError, KeyError, TypeError) as reason:
         raise InputError(f"{record} is damaged ({one_line(reason)}); copy it again or export again") from None
     if hashlib.sha256(content).hexdigest() != expected:

@@ -7,17 +7,15 @@ Two distances are taken, because each sees what the other does not: in the netwo
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 import numpy as np
 
 from medmamba.errors import InputError
-from medmamba.writing import write_atomically
 
-FILE = "scope.safetensors"
 BINS = 16  # of the histogram of grey levels
+LOOKS = 12  # statistics of a picture
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,27 +45,46 @@ class Kind:
         distances = np.stack(self.distances(features, looks), axis=1)
         return (distances / self.limits).max(axis=1)
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write it into a bundle, replacing the file whole."""
+    def pack(self) -> bytes:
+        """The content of a bundle's `scope.safetensors`."""
         from safetensors.numpy import save
 
-        write_atomically(Path(folder) / FILE, save(asdict(self)))
+        content: bytes = save(asdict(self))
+        return content
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Kind:
-        """Read it from a bundle.
+    def read(cls, path: Path) -> Kind:
+        """Read it from a file.
 
         Raises:
-            InputError: The file is missing or damaged.
+            InputError: The file is damaged, or does not hold these arrays.
         """
-        from safetensors import SafetensorError
-        from safetensors.numpy import load_file
+        from safetensors import SafetensorError, safe_open
 
-        path = Path(folder) / FILE
+        names = {entry.name for entry in fields(cls)}
         try:
-            return cls(**load_file(path))
-        except (SafetensorError, OSError, TypeError) as reason:
-            raise InputError(f"{path} is missing or damaged ({reason}); copy it again or calibrate again") from None
+            with safe_open(path, framework="numpy") as file:
+                if names != set(file.keys()):
+                    raise InputError(f"{path} does not hold {', '.join(sorted(names))}; calibrate again")
+                kind = cls(**{name: file.get_tensor(name) for name in names})
+        except (SafetensorError, OSError, AttributeError) as reason:  # the last for a type that numpy has not
+            raise InputError(f"{path} is damaged ({reason}); copy it again or calibrate again") from None
+        if fault := kind._fault():
+            raise InputError(f"{path} cannot be used: {fault}; copy it again or calibrate again")
+        return kind
+
+    def _fault(self) -> str | None:
+        """What is wrong with the arrays, if anything is."""
+        arrays: dict[str, np.ndarray] = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        classes, d = (*self.features.shape, 0, 0)[:2]
+        square = {"whitening": (d, d), "looks_whitening": (LOOKS, LOOKS)}
+        shapes = {"features": (classes, d), "looks": (1, LOOKS), "limits": (2,), **square}
+        for name, array in arrays.items():
+            if array.dtype != np.float32 or array.shape != shapes[name] or not array.size:
+                return f"{name} is {array.dtype} {array.shape}"
+            if not np.isfinite(array).all():
+                return f"{name} holds numbers that are not finite"
+        return None if (self.limits > 0).all() else "a limit is not above 0"
 
 
 def _nearest(points: np.ndarray, centres: np.ndarray) -> np.ndarray:

@@ -13,6 +13,7 @@ from medmamba.errors import InputError, suggest
 from medmamba.training.rules import Rule, parse_rule
 
 OPTIMIZERS = ("adamw",)
+LARGEST, DEEPEST = 20_000, 5  # characters of a recipe file; mappings and lists in each other: those of a rule are 3
 SCHEDULES = ("constant", "steps", "cosine")
 
 
@@ -146,7 +147,10 @@ def load_recipe(name: str, **overrides: Any) -> Recipe:
     if name in recipe_names():
         text = resources.files("medmamba.training").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
     elif Path(name).is_file():
-        text = Path(name).read_text(encoding="utf-8")
+        try:
+            text = Path(name).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as reason:
+            raise InputError(f"{name} cannot be read as UTF-8 text ({reason}); give a YAML file") from None
     else:
         names = recipe_names()
         raise InputError(
@@ -165,9 +169,11 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     """
     import yaml
 
+    if len(text) > LARGEST:
+        raise InputError(f"the recipe {name} has {len(text)} characters; one of the package has some hundred")
     try:
-        settings = yaml.safe_load(text)
-    except yaml.YAMLError as reason:
+        settings = _load(text)
+    except (yaml.YAMLError, ValueError) as reason:  # the second for a number with thousands of digits
         where = " ".join(str(reason).split())
         raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
     if not isinstance(settings, dict):
@@ -184,6 +190,32 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     rules = {key: parse_rule(key, value) for key, value in settings.items() if isinstance(value, dict)}
     settings |= {key: rule.unsettled for key, rule in rules.items()}
     return Recipe(name=name, **settings, rules=rules)
+
+
+def _load(text: str) -> Any:
+    """Plain values of a YAML text: no object is made, no name stands twice, nothing is repeated by reference."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        depth = 0
+
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            if self.check_event(yaml.AliasEvent):  # a few lines of them may stand for more than fits into memory
+                raise yaml.YAMLError("it repeats a value by reference; write it out")
+            self.depth += 1
+            if self.depth > DEEPEST:
+                raise yaml.YAMLError("its lists and mappings are too deep")
+            node = super().compose_node(parent, index)
+            self.depth -= 1
+            return node
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = [self.construct_object(name, deep=True) for name, _ in node.value]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise yaml.YAMLError(f"{twice[0]!r} stands twice")
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Loader)
 
 
 def learning_rate(recipe: Recipe, epoch: int, step: int, steps: int) -> float:

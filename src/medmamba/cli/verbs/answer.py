@@ -12,6 +12,7 @@ from tyro.conf import Positional
 from medmamba.cli.console import as_csv, as_json, print_comparison, print_headline, progress_bar
 from medmamba.errors import InputError
 from medmamba.text import printable
+from medmamba.writing import check_place, write_atomically
 
 
 @dataclass(frozen=True)
@@ -173,6 +174,8 @@ class Predict:
         model, images = model_and_images(self.model, self.images)
         if not images:
             raise InputError("no images were named; give files, folders or patterns after the model's folder")
+        if self.out is not None:
+            check_place(self.out)
         classifier = load(model, device=self.device)
         with progress_bar("predicting") as progress:
             answers = classifier.predict(
@@ -186,8 +189,6 @@ class Predict:
         if self.out is None:
             sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         else:
-            from medmamba.bundle import write_atomically
-
             write_atomically(self.out, text.encode(errors="backslashreplace"))
         failed = sum(answer.error is not None for answer in answers)
         if failed:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmamba.data.catalogue import CATALOGUE, SIZES, Row
+from medmamba.data.locating import outside
 from medmamba.data.medmnist import md5, parse_name
 from medmamba.data.prepare import class_folders, fetal_planes, pad_ufes
 from medmamba.data.prepare.found import Entry, Found
@@ -72,6 +73,10 @@ def prepare(name: str, download: str | os.PathLike[str], *, out: str | os.PathLi
         raise InputError(f"{download} has no image that can be used: {reasons}; give the download of {row.title}")
     notes = [*found.left_out, *found.notes, *_differences(found.entries, row)]
     write_atomically(out, _table(found.entries, out.parent))
+    if beyond := outside(out, [entry.file for entry in found.entries]):
+        notes.append(
+            f"{len(beyond)} images lie outside the folder of {out.name}: each use of it needs --allow outside-folder"
+        )
     return Prepared(out, len(found.entries), tuple(notes), not found.left_out)
 
 
