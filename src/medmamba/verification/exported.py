@@ -10,8 +10,9 @@ from typing import Any
 
 from medmamba.bundle import DESCRIPTION, Bundle
 from medmamba.errors import InputError
+from medmamba.manifest import digest_of
 from medmamba.predictor import onnx_file
-from medmamba.verification.folder import sha256, told_versions
+from medmamba.verification.folder import told_versions
 from medmamba.verification.network import check_probabilities, check_quantiles, fixed_picture
 from medmamba.verification.outcome import ImpossibleError, Row
 
@@ -60,7 +61,7 @@ def check_record(file: Exported) -> str:
 
 def check_digest(file: Exported) -> str:
     """Whether the file is the one of which the record tells."""
-    if sha256(file.path) != file.record["sha256"]:
+    if digest_of(file.path) != file.record["sha256"]:
         raise InputError(f"{file.path.name} is not the file of which {file.record_path.name} tells; copy both again")
     return f"{file.path.name} has the SHA-256 that {file.record_path.name} names"
 

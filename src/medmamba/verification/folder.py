@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -12,9 +11,9 @@ from typing import Any
 
 from medmamba import __version__, backbone, card
 from medmamba.backbone import Backbone, load_start
-from medmamba.bundle import BACKBONE, CARD, DESCRIPTION, WEIGHTS, Bundle
+from medmamba.bundle import BACKBONE, CARD, DESCRIPTION, SCOPE, WEIGHTS, Bundle
 from medmamba.errors import InputError
-from medmamba.predictor.scope import FILE as SCOPE
+from medmamba.manifest import digest_of, find_file
 from medmamba.training.checkpoint import RESUME
 from medmamba.training.provenance import installed
 from medmamba.verification.network import check_answers, check_decisions, check_tensors
@@ -79,11 +78,7 @@ def check_files(run: Run) -> str:
     for name, expected in named.items():
         if Path(name).name != name:
             raise InputError(f"{run.description_file.name} names {name!r}, which is no file of the folder")
-        # a writing that was cut short after the description was replaced leaves the file beside its name
-        places = [place for place in (run.folder / name, run.folder / f"{name}.new") if place.is_file()]
-        if expected not in [sha256(place) for place in places]:
-            what = "is not the file that was written" if places else "is missing"
-            raise InputError(f"{name} {what}; copy the folder again, or train again")
+        find_file(run.folder, name, expected)
     return f"{', '.join(named)}: the SHA-256 that {run.description_file.name} names"
 
 
@@ -120,7 +115,7 @@ def check_splits(run: Run) -> str:
     path = run.folder / Path(recorded["name"]).name
     if not path.is_file():
         raise ImpossibleError(f"{path.name} is not in the folder")
-    if sha256(path) != recorded["sha256"]:
+    if digest_of(path) != recorded["sha256"]:
         raise InputError(f"{path.name} is not the table that the run wrote; copy it again before you evaluate with it")
     return f"{path.name} has the SHA-256 that was recorded"
 
@@ -147,12 +142,6 @@ def check_leftovers(run: Run) -> str:
     if left:
         raise InputError(f"{', '.join(left)}: left by a writing that was cut short, or that goes on; resume tidies up")
     return "no writing was cut short"
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file's bytes, as 64 digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 CHECKS: tuple[Row[Run], ...] = (

@@ -8,23 +8,19 @@ import numpy as np
 import torch
 
 from medmamba.backbone import Backbone
-from medmamba.bundle import WEIGHTS, Bundle, check_state, read_weights
+from medmamba.bundle import WEIGHTS, Bundle, read_weights
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
+from medmamba.manifest import find_file
 from medmamba.predictor import network
 from medmamba.verification.outcome import ImpossibleError
+from medmamba.weights import read_tensors
 
 
 def check_tensors(folder: Path, description: Bundle | Backbone) -> str:
     """Whether names, shapes and kinds of the tensors are those of the network, and all numbers finite."""
-    state = read_weights(folder)
-    expected = description.build_model().state_dict()
-    check_state(state, expected, what=WEIGHTS)
-    for name, tensor in state.items():
-        if tensor.is_floating_point() != expected[name].is_floating_point():
-            raise InputError(f"{WEIGHTS} has {name} as {tensor.dtype}, the network as {expected[name].dtype}")
-        if not tensor.isfinite().all():
-            raise InputError(f"{WEIGHTS} has numbers in {name} that are not finite; train again or copy it again")
+    path = find_file(folder, WEIGHTS, description.files.get(WEIGHTS))
+    state = read_tensors(path, description.build_model().state_dict())
     numbers = sum(tensor.numel() for tensor in state.values())
     return f"{len(state)} tensors of {numbers:,} finite numbers, as the network has them"
 
