@@ -7,6 +7,7 @@ nothing: it begins in a moment, and is a process of its own that can be killed. 
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -28,27 +29,20 @@ DATA = "phantoms:70"
 EPOCHS = 4
 STEPS = 4  # in an epoch: 40 images in batches of 10
 SETTINGS = ("--model", "medmamba_nano", "--recipe", "quick", "--image-size", "32", "32", "--batch-size", "10")
+NEEDED = (
+    *("lightning", "matplotlib.pyplot", "onnxruntime", "onnxscript", "pytorch_grad_cam", "sklearn.linear_model"),
+    *(f"medmamba.{room}" for room in ("calibration", "cli", "ensembling", "evaluation", "explain", "export")),
+    "medmamba.training.run",
+)
 PATIENCE = 300.0  # seconds after which a command counts as hanging
 LOOK = 0.002  # seconds between two looks at a command
 
 
 def warm() -> None:
     """Import what the commands will need; nothing is computed, so that forks find no threads."""
-    import lightning
-    import matplotlib.pyplot
-    import onnxruntime
-    import onnxscript
-    import pytorch_grad_cam
-    import sklearn.linear_model
-    import torch.onnx
-
-    import medmamba.calibration
-    import medmamba.cli
-    import medmamba.ensembling
-    import medmamba.evaluation
-    import medmamba.explain
-    import medmamba.export
-    import medmamba.training.run  # noqa: F401
+    for name in NEEDED:
+        importlib.import_module(name)
+    import torch
 
     torch.set_num_threads(1)
 
@@ -218,7 +212,7 @@ def undisturbed(folder: Path) -> Reference:
     one, two = (ask(state, folder / name) for name in ("run", "noted"))
     if (one.digest, one.history) != (two.digest, two.history):
         raise SystemExit("two undisturbed runs differ: what a disturbed one comes to cannot be judged")
-    digests = {epoch: digest for epoch, digest in map(json.loads, notes.read_text().splitlines())}
+    digests = dict(map(json.loads, notes.read_text().splitlines()))
     return Reference(folder / "run", seconds, one.digest, one.history, digests)
 
 

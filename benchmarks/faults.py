@@ -1,7 +1,7 @@
 """What a training run and other commands survive: each fault made many times, in one table.
 
-    python benchmarks/faults.py [--only kill,terminate] [--tries 10] [--at-once 2] [--seed 0] [--out FILE] [--keep FOLDER]
-    python benchmarks/faults.py --page      (writes docs/reference/faults.md from the results files, and measures nothing)
+    python benchmarks/faults.py [--only kill,terminate] [--tries 10] [--seed 0] [--out FILE] [--keep FOLDER]
+    python benchmarks/faults.py --page      (measures nothing: docs/reference/faults.md, from the results files)
 
 The run is medmamba_nano on phantoms, four epochs of four steps, on the processor. It is run twice undisturbed; the two
 must be equal. Each try disturbs a run of the same seed once (some twice), lets it go on until it ends, and compares its
