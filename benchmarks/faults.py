@@ -19,6 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -228,6 +229,8 @@ def one_try(name: str, number: int, place: Path, reference: Reference, seconds: 
                 shutil.rmtree(folder)
         outcome = outcome or Outcome("never disturbed", (f"{DRAWS} times it had ended before it could be disturbed",))
         (place / "outcome.json").write_text(json.dumps([outcome.seen, list(outcome.wrong)]))
+    except BaseException:  # of this benchmark itself
+        traceback.print_exc()
     finally:
         os._exit(0)
 
