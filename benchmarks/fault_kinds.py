@@ -200,15 +200,15 @@ def short_grace(given: Try) -> Outcome | None:
 def read_by_others(given: Try) -> Outcome | None:
     """Another process reads the bundle again and again while it is trained."""
     command = given.start(training(given.run))
-    readings, wrong = ask(read_on, given.run, command.log, given.reference)
+    readings, wrong = ask(read_on, given.run, command, given.reference)
     command.finish()
     return Outcome(f"{readings // 50 * 50} readings or more", tuple(wrong[:1]))
 
 
-def read_on(run: Path, log: Path, reference: Reference) -> tuple[int, list[str]]:
+def read_on(run: Path, command: Command, reference: Reference) -> tuple[int, list[str]]:
     """Read a bundle until its run has ended: how often, and what was wrong."""
     readings, wrong, last = 0, list[str](), time.monotonic() + PATIENCE
-    while "finished after" not in log.read_text(errors="replace") and time.monotonic() < last:
+    while "finished after" not in command.output and time.monotonic() < last:
         found = state(run)
         if found.bundle != "none":
             readings += 1

@@ -68,7 +68,7 @@ class Command:
     @property
     def output(self) -> str:
         """All that it said so far."""
-        return self.log.read_text(errors="replace")
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     @property
     def last_line(self) -> str:
