@@ -202,7 +202,7 @@ def read_by_others(given: Try) -> Outcome | None:
     command = given.start(training(given.run))
     readings, wrong = ask(read_on, given.run, command, given.reference)
     command.finish()
-    return Outcome(f"{readings // 50 * 50} readings or more", tuple(wrong[:1]))
+    return Outcome(f"read {readings // 10 * 10} times or more", tuple(wrong[:1]))
 
 
 def read_on(run: Path, command: Command, reference: Reference) -> tuple[int, list[str]]:
