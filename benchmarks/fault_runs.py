@@ -157,9 +157,9 @@ def ask(function: Callable[..., Any], *arguments: Any) -> Any:
 # runs
 
 
-def training(run: Path, *more: str, seed: int = 0) -> list[str]:
+def training(run: Path, *more: str) -> list[str]:
     """The arguments of the one training that is disturbed."""
-    settings = [*SETTINGS, "--epochs", str(EPOCHS), "--seed", str(seed), "--device", "cpu"]
+    settings = [*SETTINGS, "--epochs", str(EPOCHS), "--device", "cpu"]
     return ["train", DATA, "--out", str(run), *settings, *more]
 
 

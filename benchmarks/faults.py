@@ -56,7 +56,7 @@ class Fault:
     outcome: str
 
 
-GOES_ON = "`--resume` goes on from the last finished epoch, and the model is the one that an undisturbed run gives."
+GOES_ON = "`--resume` goes on after the last finished epoch."
 FAULTS = {
     "kill": Fault(
         kinds.kill, 100, "SIGKILL at a random moment, one in four once more while it is resumed", f"Nothing. {GOES_ON}"
@@ -78,10 +78,10 @@ FAULTS = {
         kinds.full_disk,
         20,
         "a disk that is too small, of a random size",
-        f"One sentence, exit code 1 (2 if nothing was begun). Make room; {GOES_ON}",
+        f"One sentence, exit code 1 (2 if nothing was begun). Make room. {GOES_ON}",
     ),
     "read-only": Fault(
-        kinds.read_only, 10, "the folder becomes read-only at a random moment", f"One sentence. Mend it; {GOES_ON}"
+        kinds.read_only, 10, "the folder becomes read-only at a random moment", f"One sentence. Mend it. {GOES_ON}"
     ),
     "worker": Fault(
         kinds.killed_worker,
@@ -169,7 +169,7 @@ def verb_seconds(folder: Path, reference: Reference, verbs: list[str]) -> dict[s
     if not verbs:
         return {}
     folder.mkdir()
-    second = start(training(reference.run.with_name("second"), seed=1), folder / "second.txt")
+    second = start(training(reference.run.with_name("second"), "--lr", "0.001"), folder / "second.txt")
     if second.finish():
         raise SystemExit(f"the second run failed: {second.last_line}")
     seconds = {}
