@@ -69,10 +69,11 @@ class Try:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one try: what was seen, and each thing that must not be."""
+    """What came of one try: what was seen, each thing that must not be, and whether it could be tried here."""
 
     seen: str
     wrong: tuple[str, ...] = ()
+    tried: bool = True
 
     @property
     def survived(self) -> bool:
@@ -170,8 +171,11 @@ def told(given: Try, number: signal.Signals, words: str) -> Outcome | None:
         return None
     command.send(number)
     command.finish()
-    if command.code == -number and not ask(state, given.run).resumable:
-        return resumed(given, ask(state, given.run))  # nothing had begun
+    if command.code == 0 and "finished after" in command.output:
+        return None  # it came too late
+    found = ask(state, given.run)
+    if command.code == -number and (not found.resumable or found.saved == EPOCHS):
+        return resumed(given, found)  # nothing had begun, or nothing was left but a picture and a sentence
     return stopped(given, command, words, codes=(0, 1))
 
 
@@ -221,7 +225,10 @@ def full_disk(given: Try) -> Outcome | None:
     disk = given.folder / "disk"
     disk.mkdir()
     needed = sum(path.stat().st_size for path in given.reference.run.rglob("*") if path.is_file())
-    own_disk(disk, int(given.rng.uniform(0.05, 2.5) * needed))
+    try:
+        own_disk(disk, int(given.rng.uniform(0.05, 2.5) * needed))
+    except OSError as reason:
+        return Outcome(f"not tried: no file system of its own can be mounted here ({reason})", tried=False)
     on_disk = Try(disk, given.rng, given.reference, given.seconds)
     command = start(training(on_disk.run), given.folder / "full.txt")
     if command.finish() == 0:

@@ -23,7 +23,7 @@ import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -228,7 +228,7 @@ def one_try(name: str, number: int, place: Path, reference: Reference, seconds: 
             if not os.path.ismount(folder / "disk"):
                 shutil.rmtree(folder)
         outcome = outcome or Outcome("never disturbed", (f"{DRAWS} times it had ended before it could be disturbed",))
-        (place / "outcome.json").write_text(json.dumps([outcome.seen, list(outcome.wrong)]))
+        (place / "outcome.json").write_text(json.dumps(asdict(outcome)))
     except BaseException:  # of this benchmark itself
         traceback.print_exc()
     finally:
@@ -238,10 +238,10 @@ def one_try(name: str, number: int, place: Path, reference: Reference, seconds: 
 def outcome_of(place: Path) -> Outcome:
     """What `one_try` wrote."""
     try:
-        seen, wrong = json.loads((place / "outcome.json").read_text())
+        found = json.loads((place / "outcome.json").read_text())
     except FileNotFoundError:
         return Outcome("the try itself failed", ("see standard error",))
-    return Outcome(seen, tuple(wrong))
+    return Outcome(found["seen"], tuple(found["wrong"]), found["tried"])
 
 
 # results
@@ -250,9 +250,10 @@ def outcome_of(place: Path) -> Outcome:
 def summary(outcomes: list[Outcome]) -> dict[str, Any]:
     """Of the tries of one fault."""
     lost = [outcome for outcome in outcomes if not outcome.survived]
+    tries = sum(outcome.tried for outcome in outcomes)
     return {
-        "tries": len(outcomes),
-        "survived": len(outcomes) - len(lost),
+        "tries": tries,
+        "survived": tries - len(lost),
         "lost": len(lost),
         "seen": dict(Counter(outcome.seen for outcome in outcomes).most_common()),
         "wrong": dict(Counter(wrong for outcome in lost for wrong in outcome.wrong).most_common(10)),
