@@ -34,6 +34,7 @@ from fault_runs import (
 
 SUSPECT = "Traceback (most recent call last)"
 AGAIN = 0.25  # share of the runs that are killed once more after they were resumed
+GRACE = 0.5  # seconds between SIGTERM and SIGKILL, at most
 ENOUGH = 500_000_000  # bytes of a disk that is not full
 
 
@@ -45,7 +46,7 @@ class Try:
         folder: For its files, empty.
         rng: All that it draws.
         reference: The undisturbed run.
-        seconds: How long each verb takes undisturbed.
+        seconds: How long each verb takes undisturbed, by name.
     """
 
     folder: Path
@@ -62,9 +63,15 @@ class Try:
         """A command whose output has a file of its own."""
         return start(arguments, self.folder / f"command-{len(list(self.folder.glob('command-*')))}.txt", change)
 
-    def moment(self, seconds: float) -> float:
-        """Of a command that takes so long."""
-        return float(self.rng.uniform(0, seconds))
+    def reach(self, command: Command, verb: str = "train") -> bool:
+        """Wait until a random moment of a command; whether it is still at work then.
+
+        If it is not, its own length is the one to draw from next time: the machine is quicker now than it was.
+        """
+        if command.wait(seconds=self.rng.uniform(0, self.seconds[verb])):
+            self.seconds[verb] = min(self.seconds[verb], time.monotonic() - command.began)
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -148,14 +155,14 @@ def stopped(given: Try, command: Command, words: str, codes: Sequence[int] = (1,
 def kill(given: Try) -> Outcome | None:
     """SIGKILL at a random moment; a quarter of the runs once more while they are resumed."""
     command = given.start(training(given.run))
-    if command.wait(seconds=given.moment(given.reference.seconds)):
+    if not given.reach(command):
         return None
     command.send(signal.SIGKILL)
     command.finish()
     before = ask(state, given.run)
     if before.resumable and given.rng.random() < AGAIN:
         command = given.start(training(given.run, "--resume"))
-        if not command.wait(seconds=given.moment(given.reference.seconds)):
+        if given.reach(command):
             command.send(signal.SIGKILL)
         command.finish()
         first, before = wrong_with(before, given.reference), ask(state, given.run)
@@ -167,7 +174,7 @@ def kill(given: Try) -> Outcome | None:
 def told(given: Try, number: signal.Signals, words: str) -> Outcome | None:
     """A signal that asks a run to end, at a random moment."""
     command = given.start(training(given.run))
-    if command.wait(seconds=given.moment(given.reference.seconds)):
+    if not given.reach(command):
         return None
     command.send(number)
     command.finish()
@@ -192,10 +199,10 @@ def interrupt(given: Try) -> Outcome | None:
 def short_grace(given: Try) -> Outcome | None:
     """SIGTERM, and SIGKILL at most half a second later."""
     command = given.start(training(given.run))
-    if command.wait(seconds=given.moment(given.reference.seconds)):
+    if not given.reach(command):
         return None
     command.send(signal.SIGTERM)
-    command.wait(seconds=given.moment(0.5))
+    command.wait(seconds=given.rng.uniform(0, GRACE))
     command.send(signal.SIGKILL)
     command.finish()
     return resumed(given, ask(state, given.run))
@@ -240,8 +247,8 @@ def full_disk(given: Try) -> Outcome | None:
 def read_only(given: Try) -> Outcome | None:
     """The run's folder becomes read-only; it is mended after the run has ended."""
     command = given.start(training(given.run), permissions_hold)
-    if command.wait(seconds=given.moment(given.reference.seconds)) or not given.run.is_dir():
-        return None if command.finish() == 0 else Outcome("ended too early", (command.last_line,))
+    if not given.reach(command) or command.wait(given.run.is_dir):
+        return None if command.code == 0 else Outcome("ended too early", (command.last_line,))
     given.run.chmod(0o555)
     code = command.finish()
     given.run.chmod(0o755)
@@ -253,7 +260,7 @@ def read_only(given: Try) -> Outcome | None:
 def killed_worker(given: Try) -> Outcome | None:
     """One of two processes that read images is killed, as by a machine that has no memory left."""
     command = given.start(training(given.run, "--workers", "2"))
-    if command.wait(seconds=given.moment(given.reference.seconds)):
+    if not given.reach(command):
         return None
     command.wait(lambda: bool(workers(command.pid)))
     if not (found := workers(command.pid)):
@@ -374,7 +381,7 @@ def killed_verb(given: Try, verb: str) -> Outcome | None:
     """SIGKILL at a random moment of a verb that writes; then it is run again."""
     finished_runs(given.folder, given.reference, given.reference.run.with_name("second"))
     command = given.start(arguments_of(verb, given.folder))
-    if command.wait(seconds=given.moment(given.seconds[verb])):
+    if not given.reach(command, verb):
         return None
     command.send(signal.SIGKILL)
     command.finish()

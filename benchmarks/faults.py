@@ -165,14 +165,14 @@ def main() -> None:
 
 
 def verb_seconds(folder: Path, reference: Reference, verbs: list[str]) -> dict[str, float]:
-    """How long each verb takes undisturbed; makes the second run that `ensemble` needs."""
+    """How long training and each of these verbs takes undisturbed; makes the second run that `ensemble` needs."""
+    seconds = {"train": reference.seconds}
     if not verbs:
-        return {}
+        return seconds
     folder.mkdir()
     second = start(training(reference.run.with_name("second"), "--lr", "0.001"), folder / "second.txt")
     if second.finish():
         raise SystemExit(f"the second run failed: {second.last_line}")
-    seconds = {}
     for verb in verbs:
         for turn in ("first", "again"):  # what is compiled or kept for the next time has been by then
             place = folder / f"{verb}-{turn}"

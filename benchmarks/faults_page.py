@@ -65,7 +65,7 @@ def faults(results: dict[str, Any]) -> str:
 
 
 def hostile_files(results: dict[str, Any]) -> str:
-    """A row a kind of file, with the columns of the results file."""
+    """A row a kind of file, as `hostile_files.py` prints it."""
     head = (
         "## Files that mean harm\n\n"
         "Files that others made are read without running anything in them. Each of these must be refused with one\n"
@@ -74,19 +74,9 @@ def hostile_files(results: dict[str, Any]) -> str:
     )
     if not results:
         return f"{head}, and not measured yet.\n"
-    kinds: dict[str, dict[str, Any]] = results["kinds"]
-    columns = list(dict.fromkeys(column for row in kinds.values() for column in row if is_plain(row[column])))
-    lines = ["| kind | " + " | ".join(column.replace("_", " ") for column in columns) + " |"]
-    lines.append("| --- " * (len(columns) + 1) + "|")
-    lines += [
-        f"| {kind} | " + " | ".join(str(row.get(each, "-")) for each in columns) + " |" for kind, row in kinds.items()
-    ]
-    return "\n".join([f"{head} ({commit(results)}).\n", *lines, ""])
+    from hostile_files import table
 
-
-def is_plain(value: Any) -> bool:
-    """Whether it goes into a cell."""
-    return isinstance(value, (int, float, str)) or value is None
+    return "\n".join([f"{head} ({commit(results)}).\n", table(results["kinds"]), ""])
 
 
 def half_precision(results: dict[str, Any]) -> str:
