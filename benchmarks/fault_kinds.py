@@ -107,7 +107,7 @@ def resumed(given: Try, before: State, *more: str) -> Outcome:
     """Resume a run until it ends, and compare it with the undisturbed one."""
     wrong = wrong_with(before, given.reference)
     command = given.start(training(given.run, "--resume", *more))
-    seen, code = "", command.finish()
+    seen, code = "nothing was left to do", command.finish()
     if code == 2 and not before.resumable and not before.saved:
         shutil.rmtree(given.run, ignore_errors=True)  # as its sentence says
         command = given.start(training(given.run))
@@ -117,7 +117,7 @@ def resumed(given: Try, before: State, *more: str) -> Outcome:
         if int(found[1]) < before.saved:
             wrong.append(f"{before.saved} epochs were finished, and it went on after {found[1]}")
     if code:
-        return Outcome(seen or "not resumed", (*wrong, f"the resumed run ended with {code}: {command.last_line}"))
+        return Outcome("not resumed", (*wrong, f"the resumed run ended with {code}: {command.last_line}"))
     return Outcome(seen, (*wrong, *not_the_same(given, ask(state, given.run))))
 
 

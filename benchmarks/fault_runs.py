@@ -253,7 +253,8 @@ def state(run: Path) -> State:
     bundle, best, digest, ended = "none", None, "", ""
     if (run / "bundle.json").exists():
         try:
-            described, tensors = load_bundle(run), load_model(run).state_dict()
+            described = load_bundle(run)
+            tensors = load_model(run, described).state_dict()  # of this description, if another is written meanwhile
             bad = [
                 name for name, each in tensors.items() if each.is_floating_point() and not torch.isfinite(each).all()
             ]
