@@ -253,8 +253,9 @@ def state(run: Path) -> State:
     bundle, best, digest, ended = "none", None, "", ""
     if (run / "bundle.json").exists():
         try:
-            described = load_bundle(run)
-            tensors = load_model(run, described).state_dict()  # of this description, if another is written meanwhile
+            described, tensors = load_bundle(run), load_model(run).state_dict()
+            while described != (now := load_bundle(run)):  # another was written meanwhile: which one is it of?
+                described, tensors = now, load_model(run).state_dict()
             bad = [
                 name for name, each in tensors.items() if each.is_floating_point() and not torch.isfinite(each).all()
             ]
