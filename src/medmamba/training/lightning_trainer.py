@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medmamba.training.config import TrainConfig
+from medmamba.training.failures import told_to_end
 
 
 class Copies(DDPStrategy):
@@ -113,6 +114,10 @@ def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any)
         return "finished"
     except SIGTERMException:
         return "stopped by SIGTERM"
+    except RuntimeError as reason:
+        if not told_to_end(reason):
+            raise
+        return "stopped by SIGTERM"  # sent to all processes of the job, and seen first in one that reads images
     except (KeyboardInterrupt, SystemExit):
         return "stopped by Ctrl-C"
     finally:
