@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-Moment = Callable[[str], None]
-
 
 def in_a_copy(work: Callable[[], object]) -> int:
     """Do some work in a forked process; how that ended, as `waitpid` tells it: -9 for SIGKILL, 0 for its own end."""
@@ -51,17 +49,24 @@ def die_half_written(number: int) -> None:
     os.fsync = half  # type: ignore[assignment]
 
 
-def count_renames(work: Callable[[], object]) -> list[str]:
-    """The names of the files that some work renames others to, in order."""
-    replace, names = os.replace, []
+def count_writings(work: Callable[[], object]) -> tuple[list[str], int]:
+    """The names of the files that some work renames others to, in order, and how many files it makes durable."""
+    replace, sync = os.replace, os.fsync
+    names: list[str] = []
+    written = 0
 
     def renamed(source: str | Path, target: str | Path) -> None:
         names.append(Path(target).name)
         replace(source, target)
 
-    os.replace = renamed  # type: ignore[assignment]
+    def synced(handle: int) -> None:
+        nonlocal written
+        written += not os.path.isdir(f"/proc/self/fd/{handle}")
+        sync(handle)
+
+    os.replace, os.fsync = renamed, synced  # type: ignore[assignment]
     try:
         work()
     finally:
-        os.replace = replace  # type: ignore[assignment]
-    return names
+        os.replace, os.fsync = replace, sync
+    return names, written

@@ -10,7 +10,7 @@ from lightning import Trainer
 
 from medmamba.training.config import DivergedError, TrainConfig, TrainingError
 from medmamba.training.failures import failures_explained
-from medmamba.training.history import Epoch
+from medmamba.training.history import Epoch, best_of
 from medmamba.training.keeper import Keeper
 from medmamba.training.lightning_trainer import run_trainer
 from medmamba.training.limits import limits_explained
@@ -47,7 +47,11 @@ def conclude(trainer: Trainer, made: Prepared, keeper: Keeper, config: TrainConf
         when = f"{ended}; this was" if failure else ended
         holds = f"{when} before the first epoch was finished, and {folder} holds no weights"
         raise type(failure or TrainingError())(f"{holds}; {what_to_do}")
-    holds = f"{folder} keeps the weights of epoch {kept.epoch}, the best of {len(keeper.history)}"
+    holds = f"{folder} keeps the weights of epoch {kept.epoch}"
+    if (best := best_of(keeper.history)) == kept:
+        holds += f", the best of {len(keeper.history)}"
+    elif best is not None:
+        holds += f", until those of epoch {best.epoch} are written, the best of {len(keeper.history)}"
     if failure:
         raise type(failure)(f"{failure}; {holds}; {what_to_do}")
     if trainer.is_global_zero and ended.startswith("finished"):

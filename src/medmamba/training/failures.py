@@ -14,7 +14,7 @@ from medmamba.training.config import TrainConfig, TrainingError
 _GPU = re.compile(r"CUDA error|CUDA driver error|CUDNN_STATUS|CUBLAS_STATUS|NCCL error|HIP error")
 _WORKER = re.compile(r"DataLoader worker \(pid")
 _SHARED = re.compile(r"[Bb]us error|shared memory")
-_TERMINATED = re.compile(r"DataLoader worker \(pid.*Terminated")
+_TERMINATED = re.compile(r"killed by signal: Terminated")
 _FROM_WORKER = re.compile(r"^[\w.]*InputError: ")  # before the message, where a worker process raised it
 
 
@@ -36,9 +36,13 @@ def failures_explained(config: TrainConfig) -> Iterator[None]:
         raise
 
 
-def told_to_end(reason: BaseException) -> bool:
-    """Whether an error says that a process that reads images got a SIGTERM: one that was sent to the whole job."""
-    return bool(_TERMINATED.search(str(reason)))
+def told_to_end(reason: BaseException, sigterm: bool) -> bool:
+    """Whether an error is a process that reads images and got the SIGTERM that was sent to the whole job.
+
+    Of some such processes torch says by what they ended, of others only that they did: then it is taken for that if
+    this process got one (`sigterm`).
+    """
+    return bool(_WORKER.search(str(reason))) and (sigterm or bool(_TERMINATED.search(str(reason))))
 
 
 def _worker_killed(workers: int, reason: str) -> str:

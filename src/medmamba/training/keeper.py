@@ -129,6 +129,11 @@ class Keeper(Callback):
             return False
         return known.get("epochs") == len(self.history) and known.get("ended", UNFINISHED).startswith("finished")
 
+    def write_card(self) -> None:
+        """Write the card of the bundle that is there, before which a run may have been killed."""
+        with writing_explained(self.folder, "the card"):
+            load_start(self.folder).save_description(self.folder)
+
     def on_train_start(self, trainer: Trainer, module: Any) -> None:
         self._since = time.monotonic()
         if self._optimizer_state is not None:
@@ -241,9 +246,9 @@ class Keeper(Callback):
         self.seconds += time.monotonic() - self._since
         self.judge.tell(self._best.rows)
         with writing_explained(self.folder, "how the run ended"):
-            if self.kept == self._best.epoch:  # else the description there is that of the weights there
-                self._described(ended).save_description(self.folder)
             plot_curves(self.folder / "curves.png", self.history)
+            if self.kept == self._best.epoch:  # else the description there is that of the weights there
+                self._described(ended).save_description(self.folder)  # the last: it says that all is there
 
     def _described(self, ended: str) -> Bundle | Backbone:
         assert self._best is not None

@@ -115,9 +115,9 @@ def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any)
     except SIGTERMException:
         return "stopped by SIGTERM"
     except RuntimeError as reason:
-        if not told_to_end(reason):
+        if not told_to_end(reason, trainer.received_sigterm):
             raise
-        return "stopped by SIGTERM"  # sent to all processes of the job, and seen first in one that reads images
+        return "stopped by SIGTERM"
     except (KeyboardInterrupt, SystemExit):
         return "stopped by Ctrl-C"
     finally:

@@ -55,6 +55,7 @@ def take_up(keeper: Keeper, found: Found, module: Trainee, trainer: Trainer) -> 
 def complete(keeper: Keeper, recipe: Recipe) -> None:
     """Write what a run was killed before, which had come to its end."""
     if keeper.is_complete():
+        keeper.write_card()
         logger.info("%s is finished already: nothing is left to do", keeper.folder)
         return
     keeper.finish(in_full(keeper.history, recipe))
