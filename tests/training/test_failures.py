@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from killing import in_a_copy
 from noise import SHORT, make_data
 from PIL import Image
 from torch import Tensor
@@ -107,6 +108,32 @@ def test_a_disk_that_is_full_or_read_only_ends_a_run_that_can_be_used_and_resume
     assert load_bundle(run).provenance["best_epoch"] == kept
     assert len(load_checkpoint(run)["history"]) == saved
     assert equal(short_fit("run", resume=True, **options), whole)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a process cannot be copied here")
+def test_a_folder_that_becomes_read_only_ends_the_run_with_what_it_holds(short_fit: Fit, tmp_path: Path) -> None:
+    """Really so: for a user other than the owner where the tests are root's, to whom nothing is read-only."""
+    whole = short_fit("whole", epochs=3)
+    said, root = tmp_path / "said.txt", os.geteuid() == 0
+
+    def lock() -> None:
+        (tmp_path / "run").chmod(0o555)
+        if root:
+            os.seteuid(65534)
+
+    def work() -> None:
+        with in_step(5, lock), pytest.raises(TrainingError, match="Permission denied") as stop:
+            short_fit("run", epochs=3)
+        if root:
+            os.seteuid(0)
+        said.write_text(sentence_of(stop))
+
+    assert in_a_copy(work) == 0
+    (tmp_path / "run").chmod(0o755)
+    assert "keeps the weights of epoch 1" in said.read_text()
+    assert "goes on after epoch 1, and epoch 2 is made again" in said.read_text()
+    load_model(tmp_path / "run")
+    assert equal(short_fit("run", resume=True, epochs=3), whole)
 
 
 def test_a_full_disk_in_the_first_epoch_is_resumed_from_the_first_step(short_fit: Fit, tmp_path: Path) -> None:

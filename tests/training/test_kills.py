@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from killing import count_renames, die_at_rename, die_half_written, in_a_copy
+from killing import count_writings, die_at_rename, die_half_written, in_a_copy
 from noise import SHORT, make_data
 from PIL import Image
 from torch import Tensor
@@ -25,6 +25,7 @@ from medmamba.training.module import Trainee
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="a process cannot be copied here")
 OPTIONS = {"config": SHORT, "recipe": "small", "epochs": 3, "batch_size": 8, "augment": "light", "lr": 0.03}
+Whole = tuple[Path, list[str], int]
 LEFTOVER = re.compile(r"\..*|.*\.new")
 
 
@@ -33,10 +34,10 @@ def train(out: Path, **options: object) -> Path:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
-    """An undisturbed run, and what it renamed files to."""
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """An undisturbed run, what it renamed files to, and how many it wrote."""
     out = tmp_path_factory.mktemp("whole") / "run"
-    return out, count_renames(lambda: train(out))
+    return out, *count_writings(lambda: train(out))
 
 
 def finished_epochs(run: Path) -> int:
@@ -90,7 +91,7 @@ def kill_and_go_on(run: Path, whole: Path, how: Callable[[], None]) -> str:
 
 @pytest.mark.parametrize("name", ["resume.ckpt.new", "resume.previous.ckpt", "resume.ckpt", "weights", "history.csv"])
 def test_killed_while_an_epoch_is_written_goes_on_and_ends_as_if_it_had_not_been(
-    whole: tuple[Path, list[str]], tmp_path: Path, name: str
+    whole: Whole, tmp_path: Path, name: str
 ) -> None:
     """In the second epoch: before the checkpoint, in the middle of its change, before the weights and the history."""
     numbers = [number for number, target in enumerate(whole[1], start=1) if target.startswith(name)]
@@ -101,11 +102,9 @@ def test_killed_while_an_epoch_is_written_goes_on_and_ends_as_if_it_had_not_been
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [die_at_rename, die_half_written])
 def test_killed_at_every_single_writing_goes_on_and_ends_as_if_it_had_not_been(
-    whole: tuple[Path, list[str]], tmp_path: Path, kind: Callable[[int], None]
+    whole: Whole, tmp_path: Path, kind: Callable[[int], None]
 ) -> None:
-    writings = (
-        len(whole[1]) if kind is die_at_rename else sum("ckpt" not in name or ".new" in name for name in whole[1])
-    )
+    writings = len(whole[1]) if kind is die_at_rename else whole[2]
     assert writings > 15
     for number in range(1, writings + 1):
         kill_and_go_on(tmp_path / str(number), whole[0], lambda at=number: kind(at))  # type: ignore[misc]
@@ -124,12 +123,12 @@ def die_in_step(number: int) -> None:
 
 @pytest.mark.parametrize(("step", "words"), [(2, "of epoch 1 are"), (5, "resuming after epoch 1 of 3; steps that")])
 def test_killed_inside_an_epoch_goes_on_from_the_last_finished_one_and_says_so(
-    whole: tuple[Path, list[str]], tmp_path: Path, step: int, words: str
+    whole: Whole, tmp_path: Path, step: int, words: str
 ) -> None:
     assert words in kill_and_go_on(tmp_path / "run", whole[0], lambda: die_in_step(step))  # 3 steps an epoch
 
 
-def test_killed_before_its_first_step_is_begun_again(whole: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_killed_before_its_first_step_is_begun_again(whole: Whole, tmp_path: Path) -> None:
     kill_and_go_on(tmp_path / "run", whole[0], lambda: die_half_written(1))
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match=r"holds no resume\.ckpt"):
@@ -140,7 +139,7 @@ def test_killed_before_its_first_step_is_begun_again(whole: tuple[Path, list[str
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "missing", "empty"])
 def test_a_damaged_last_checkpoint_falls_back_to_the_one_before_and_says_so(
-    whole: tuple[Path, list[str]], tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
+    whole: Whole, tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = tmp_path / "run"
     assert in_a_copy(lambda: (die_in_step(8), train(run))) == -signal.SIGKILL  # in the third epoch
@@ -195,7 +194,7 @@ def test_a_killed_pretraining_goes_on_by_resume_alone(tmp_path: Path) -> None:
     def learn(name: str) -> Path:
         return pretrain(sets, out=tmp_path / name, config=SHORT, epochs=3, lr=0.03)
 
-    names = count_renames(lambda: learn("whole"))
+    names, _ = count_writings(lambda: learn("whole"))
     second = [number for number, name in enumerate(names, start=1) if name == "resume.ckpt"][2]
     assert in_a_copy(lambda: (die_at_rename(second), learn("cut"))) == -signal.SIGKILL
     load_backbone(tmp_path / "cut")
