@@ -36,5 +36,5 @@ def test_impossible_options_are_refused(options: dict[str, object], words: str) 
 
 def test_a_run_of_before_there_was_a_detail_can_be_resumed_and_one_with_another_cannot() -> None:
     plain, shrunk = (make_plan(Request(None, None, None, None, TrainConfig(detail=each))) for each in (None, 28))
-    assert "detail" not in plain.identity("x")
-    assert shrunk.identity("x")["detail"] == 28
+    assert "detail" not in plain.identity("x", ("a", "b"))
+    assert shrunk.identity("x", ("a", "b"))["detail"] == 28

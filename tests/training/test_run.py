@@ -57,7 +57,8 @@ def test_a_run_leaves_a_complete_bundle_that_predicts(short_fit: Fit) -> None:
     run = short_fit()
     names = {path.name for path in run.iterdir()}
     assert names == {
-        "bundle.json", "card.md", "curves.png", "history.csv", "log.txt", "resume.ckpt", "weights.safetensors"
+        "bundle.json", "card.md", "curves.png", "history.csv", "log.txt", "resume.ckpt", "resume.previous.ckpt",
+        "weights.safetensors",
     }  # fmt: skip
     classifier = medmamba.load(run, device="cpu")
     assert classifier.scores(make_images(5)).shape == (5, 2)

@@ -150,6 +150,6 @@ def passed_on(entries: Mapping[str, Any]) -> dict[str, Any]:
 
 def has_weights(folder: Path) -> bool:
     """Whether a folder holds a backbone whose training has ended."""
-    from medmamba.training.checkpoint import RESUME
+    from medmamba.training.checkpoint import has_checkpoint
 
-    return (folder / BACKBONE).is_file() and not (folder / RESUME).is_file()
+    return (folder / BACKBONE).is_file() and not has_checkpoint(folder)

@@ -72,7 +72,7 @@ def make_backbone(job: Job, run: BackboneRun) -> Path | None:
     from medmamba.backbone import load_backbone
     from medmamba.data import open_data
     from medmamba.training import pretrain
-    from medmamba.training.checkpoint import RESUME
+    from medmamba.training.checkpoint import remove_checkpoints
 
     folder, resume = _begin(job)
     sets = [open_data(locate(Path(job.data), name), seed=run.seed) for name in run.sets]
@@ -82,7 +82,7 @@ def make_backbone(job: Job, run: BackboneRun) -> Path | None:
     path = run.file(Path(job.out))
     path.parent.mkdir(parents=True, exist_ok=True)
     write_json(path, told(run, sets, load_backbone(folder), job.commit))
-    (folder / RESUME).unlink()  # from here on it is one to start from
+    remove_checkpoints(folder)  # from here on it is one to start from
     if job.keep is not None:
         _keep(job, folder)
         shutil.rmtree(folder)
@@ -91,10 +91,10 @@ def make_backbone(job: Job, run: BackboneRun) -> Path | None:
 
 def _begin(job: Job) -> tuple[Path, bool]:
     """The folder to train in, and whether there is something in it to go on from."""
-    from medmamba.training.checkpoint import RESUME
+    from medmamba.training.checkpoint import has_checkpoint
 
     folder = Path(job.work) / job.run.name
-    resume = (folder / RESUME).is_file()
+    resume = has_checkpoint(folder)
     if not resume and folder.exists():
         shutil.rmtree(folder)  # killed before there was anything to go on from, or made with other settings
     return folder, resume
@@ -141,10 +141,10 @@ def _is_over(folder: Path) -> bool:
 
 def _keep(job: Job, folder: Path) -> None:
     """Copy what was trained to where it is to stay, if that was asked for."""
-    from medmamba.training.checkpoint import RESUME
+    from medmamba.training.checkpoint import remove_checkpoints
 
     if job.keep is not None:
-        (folder / RESUME).unlink(missing_ok=True)
+        remove_checkpoints(folder)
         shutil.copytree(folder, Path(job.keep) / job.run.name, dirs_exist_ok=True)
 
 

@@ -9,17 +9,21 @@ from medmamba.training.config import TrainConfig, TrainingError
 
 if TYPE_CHECKING:
     from medmamba.training.pretraining import pretrain as pretrain
+    from medmamba.training.resuming import resume as resume
     from medmamba.training.run import fit as fit
-    from medmamba.training.run import resume as resume
 
 __all__ = ["TrainConfig", "TrainingError", "fit", "pretrain", "resume"]
 
 
 def __getattr__(name: str) -> object:
-    if name in ("fit", "resume"):
+    if name == "fit":
         from medmamba.training import run
 
-        return getattr(run, name)
+        return run.fit
+    if name == "resume":
+        from medmamba.training import resuming
+
+        return resuming.resume
     if name == "pretrain":
         from medmamba.training import pretraining
 

@@ -17,6 +17,14 @@ class TrainingError(FailedError):
     """A run that had started and had to stop. What was kept until then is in its folder; the message says so."""
 
 
+class OutOfMemoryError(TrainingError):
+    """A run that found no memory: with more parts of a batch it may go on."""
+
+
+class DivergedError(TrainingError):
+    """A run with a loss that is not finite: one that is resumed would meet it again."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """All options of a run; with the data they decide its result.
@@ -46,6 +54,8 @@ class TrainConfig:
         nodes: Machines, each with as many processes.
         precision: `auto` (bf16-mixed on a GPU that has it, else 32), `32`, `bf16-mixed`, `16-mixed` (CUDA) or `64`.
         accumulate: Parts in which each batch is computed, one after the other: less memory, the same steps.
+        halve: Where memory runs out, go on by itself from the last saved epoch, with batches in twice as many parts,
+            until a part has 2 images.
         checkpointing: Compute activations again in the backward pass instead of keeping them: less memory, more time.
         compile: Compile the network with torch.compile, in the first steps; needs a C compiler.
         workers: Processes that read and augment images; 0 does it in the training process. Not used where the images
@@ -78,6 +88,7 @@ class TrainConfig:
     nodes: int = 1
     precision: str = "auto"
     accumulate: int = 1
+    halve: bool = False
     checkpointing: bool = False
     compile: bool = False
     workers: int = 0

@@ -19,10 +19,11 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.data.related import Seen, check_start, lineage
 from medmamba.data.settings import Reading
 from medmamba.training.config import TrainConfig
+from medmamba.training.folder import SPLIT_TABLE
 from medmamba.training.imbalance import TrainingLoss, check_choice, log_imbalance
 from medmamba.training.judging import ClassJudge, Judge
 from medmamba.training.plan import Plan
-from medmamba.training.provenance import SPLITS_FILE, class_counts, describe_data, log_data
+from medmamba.training.provenance import class_counts, describe_data, log_data
 from medmamba.training.recipe import Recipe
 
 SPLITS = ("train", "val")  # the only ones that training opens
@@ -134,7 +135,7 @@ class ClassLesson(Lesson):
     def write_splits(self, folder: Path) -> None:
         """As `Lesson`."""
         if self.data.made_splits and self.splits["train"].files is not None:
-            self.data.write_splits(folder / SPLITS_FILE)
+            self.data.write_splits(folder / SPLIT_TABLE)
 
     def forget(self) -> None:
         """As `Lesson`."""

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from medmamba.training.config import TrainConfig
+from medmamba.training.failures import told_to_end
 
 
 class Copies(DDPStrategy):
@@ -112,6 +113,10 @@ def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any)
         trainer.fit(module, train, val)
         return "finished"
     except SIGTERMException:
+        return "stopped by SIGTERM"
+    except RuntimeError as reason:
+        if not told_to_end(reason, trainer.received_sigterm):
+            raise
         return "stopped by SIGTERM"
     except (KeyboardInterrupt, SystemExit):
         return "stopped by Ctrl-C"

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from medmamba.errors import InputError
-from medmamba.training.config import TrainConfig, TrainingError
+from medmamba.training.config import OutOfMemoryError, TrainConfig, TrainingError
 
 # What torch says on the CPU, what CUDA and MPS say, and CUDA's libraries where the allocator was not asked
 _WORDS = re.compile(r"can't allocate memory|out of memory|CUBLAS_STATUS_ALLOC_FAILED|CUDNN_STATUS_ALLOC_FAILED")
@@ -42,21 +42,25 @@ def limits_explained(config: TrainConfig, batch_size: int) -> Iterator[None]:
         yield
     except (RuntimeError, MemoryError) as reason:
         if is_out_of_memory(reason):
-            raise TrainingError(out_of_memory(config, batch_size)) from reason
+            raise OutOfMemoryError(out_of_memory(config, batch_size)) from reason
         if config.compile and type(reason).__module__.startswith(("torch._dynamo", "torch._inductor")):
             first = next(iter(str(reason).splitlines()), type(reason).__name__)
             raise TrainingError(f"torch.compile failed ({first}): leave compile out") from reason
         raise
 
 
+def more_parts(config: TrainConfig, batch_size: int) -> int | None:
+    """Twice the parts of a batch, or as many as leave 2 images in each; None where these are too few already."""
+    most = batch_size // (2 * config.devices * config.nodes)
+    return min(2 * config.accumulate, most) if config.accumulate < most else None
+
+
 def out_of_memory(config: TrainConfig, batch_size: int) -> str:
     """What happened and what to change, for a run with these options."""
     height, width = config.image_size
-    processes = config.devices * config.nodes
-    most = batch_size // (2 * processes)
     ways = []
-    if config.accumulate < most:
-        ways.append(f"raise accumulate from {config.accumulate} to {min(2 * config.accumulate, most)}")
+    if more := more_parts(config, batch_size):
+        ways.append(f"raise accumulate from {config.accumulate} to {more}")
     if not config.checkpointing:
         ways.append("switch checkpointing on")
     ways += [f"lower the batch size from {batch_size}", f"lower the image size from {height} x {width}"]

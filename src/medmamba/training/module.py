@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.training import ema
 from medmamba.training.batchnorm import average_running_statistics
-from medmamba.training.config import TrainingError
+from medmamba.training.config import DivergedError
 from medmamba.training.loader import Batch
 from medmamba.training.mixup import draw_shares, mixed, mixed_loss
 from medmamba.training.order import EpochBatches
@@ -167,7 +167,7 @@ class Trainee(lightning.LightningModule):
         for step, values in enumerate(losses.tolist(), start=first):
             if not np.isfinite(values).all():
                 number = self.epoch * len(self.sizes) + step + 1
-                raise TrainingError(f"the training loss is {sum(values)} at step {number} (epoch {self.epoch + 1})")
+                raise DivergedError(f"the training loss is {sum(values)} at step {number} (epoch {self.epoch + 1})")
             self.loss_sum += sum(values)
             self.seen += self.sizes[step]
 

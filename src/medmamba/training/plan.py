@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from medmamba.training.rules import settle
 # Memory and speed, and results within rounding but for batch normalisation, which sees each part of a batch by itself:
 # a run that met the end of its memory may go on with others, and its log says so.
 CHANGEABLE = ("accumulate", "checkpointing", "compile")
+CLASSES = "list of classes"  # what `identity` calls it
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Request:
     """What was asked for, in the form in which a resume needs it again.
 
     Attributes:
-        data: Path or name of the data; None if an opened `Dataset` was given.
+        data: Path or name of the data, or several; None if an opened `Dataset` was given.
         task: Of the data, where it was said.
         positive: The positive class, where it was said.
         group_column: Column of the patient, where it was said.
@@ -37,7 +38,7 @@ class Request:
         label_columns: Columns of the labels of a multi-label task, where they were said.
     """
 
-    data: str | None
+    data: str | tuple[str, ...] | None
     task: str | None
     positive: str | None
     group_column: str | None
@@ -95,14 +96,28 @@ class Plan:
         )
         return replace(self, recipe=recipe, settings_by_rule=sentences)
 
-    def identity(self, fingerprint: str) -> dict[str, Any]:
+    def with_options(self, **options: Any) -> Plan:
+        """With some of the `CHANGEABLE` options changed."""
+        return replace(self, request=replace(self.request, config=replace(self.config, **options)))
+
+    def after(self, before: Mapping[str, Any]) -> Plan:
+        """To go on with a run that had these options: with `halve`, in as many parts as it was found to need."""
+        parts = max(self.config.accumulate, before["accumulate"])
+        return self.with_options(accumulate=parts) if self.config.halve else self
+
+    def identity(self, fingerprint: str, classes: Sequence[str]) -> dict[str, Any]:
         """What decides the result of a run on data with this fingerprint, and so must be the same for a resume."""
         options = asdict(self.config)
-        for name in ("workers", "progress", "max_pixels", "save_seconds", *CHANGEABLE):  # the first four change nothing
+        for name in ("workers", "progress", "max_pixels", "save_seconds", "halve", *CHANGEABLE):  # halve by accumulate
             del options[name]
         if self.config.detail is None:  # a run of before there was this option can be resumed
             del options["detail"]
-        return {**options, "settings of the recipe": self.recipe.to_dict(), "fingerprint of the data": fingerprint}
+        return {
+            **options,
+            "settings of the recipe": self.recipe.to_dict(),
+            "fingerprint of the data": fingerprint,
+            CLASSES: list(classes),
+        }
 
 
 def make_plan(request: Request) -> Plan:

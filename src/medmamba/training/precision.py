@@ -55,6 +55,8 @@ def check_processes(config: TrainConfig, device: torch.device, batch_size: int) 
     if device.type == "cuda" and config.devices > torch.cuda.device_count():
         there = torch.cuda.device_count()
         raise InputError(f"{config.devices} devices were asked for, but torch finds {there} CUDA devices")
+    if config.halve and processes > 1:
+        raise InputError(f"halve is not possible with {processes} processes, only with one; raise accumulate instead")
     least = 2 * processes * config.accumulate
     if batch_size < least:
         where = f"{processes} processes" + f" and {config.accumulate} parts in each" * (config.accumulate > 1)

@@ -25,7 +25,7 @@ from medmamba.training.judging import Judge
 from medmamba.training.lesson import Draw, Lesson, describe_preprocessing, loss_for, open_splits, settle_splits
 from medmamba.training.lightning_trainer import determinism_restored, quiet
 from medmamba.training.mixture import MixedLoss, Mixture, SetJudge, mix, shares
-from medmamba.training.plan import Plan, Request, make_plan
+from medmamba.training.plan import Plan, Request, absolute, make_plan
 from medmamba.training.provenance import describe_data, log_data
 from medmamba.training.run import learn
 
@@ -69,7 +69,8 @@ def pretrain(
     check_allowed(allow)
     settings = (config or TrainConfig()).with_options(options)
     with quiet(), determinism_restored(), run_log() as log:
-        plan = make_plan(Request(None, None, None, None, settings, tuple(allow)))
+        spec = None if any(isinstance(each, Dataset) for each in data) else tuple(map(absolute, data))  # type: ignore[arg-type]
+        plan = make_plan(Request(spec, None, None, None, settings, tuple(allow)))
         opened = [
             each if isinstance(each, Dataset) else open_data(each, seed=settings.seed, allow=allow) for each in data
         ]

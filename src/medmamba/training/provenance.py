@@ -20,12 +20,12 @@ from medmamba.bundle import Bundle
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.tasks import Task
 from medmamba.training.config import TrainConfig
+from medmamba.training.folder import SPLIT_TABLE
 from medmamba.training.imbalance import CHOICES
 from medmamba.training.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 
-SPLITS_FILE = "splits.csv"
 # what computes, what it learns with, what reads images and weights
 PACKAGES = ("torch", "torchvision", "timm", "lightning", "numpy", "numba", "pillow", "safetensors")
 
@@ -105,10 +105,10 @@ def describe_machine(device: torch.device, processes: int = 1) -> dict[str, Any]
 
 def describe_splits(folder: Path) -> dict[str, Any]:
     """Name and SHA-256 of the table of splits that a run wrote into its folder; nothing where it wrote none."""
-    path = folder / SPLITS_FILE
+    path = folder / SPLIT_TABLE
     if not path.is_file():
         return {}
-    return {"split_file": {"name": SPLITS_FILE, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
+    return {"split_file": {"name": SPLIT_TABLE, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}}
 
 
 def describe_run(

@@ -14,14 +14,13 @@ from medmamba.backbone import Backbone, load_start
 from medmamba.bundle import BACKBONE, CARD, DESCRIPTION, SCOPE, WEIGHTS, Bundle
 from medmamba.errors import InputError
 from medmamba.manifest import digest_of, find_file
-from medmamba.training.checkpoint import RESUME
+from medmamba.training.checkpoint import PREVIOUS, RESUME
 from medmamba.training.provenance import installed
 from medmamba.verification.network import check_answers, check_decisions, check_tensors
 from medmamba.verification.outcome import ImpossibleError, Row
 from medmamba.verification.progress import check_history, check_resume
 
 _LEFTOVER = re.compile(r"\..+\.[a-z0-9_]{8}|.+\.new")  # what `medmamba.writing` writes before it takes a file's place
-PREVIOUS = "resume.previous.ckpt"  # which training falls back to
 _RECORDED = ("command", "seed", "date", "versions", "machine", "seconds", "data")
 
 

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-import torch
-
-from medmamba.errors import InputError, one_line
+from medmamba.errors import InputError
+from medmamba.training.checkpoint import read_checkpoint
 from medmamba.training.history import Epoch, best_of, read_history
 from medmamba.verification.outcome import ImpossibleError
 
@@ -60,10 +59,7 @@ def check_resume(path: Path, run: Described) -> str:
     """Whether a state to resume from reads and is one of this run. It is read as tensors and plain values only."""
     if not path.is_file():
         raise ImpossibleError(f"there is no {path.name}")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as reason:  # torch raises many kinds for a damaged file
-        raise InputError(f"{path.name} is damaged ({one_line(reason)}); the model is not touched by that") from None
+    state = read_checkpoint(path)
     epochs = [Epoch(**epoch) for epoch in state["history"]]
     if run.description_file.is_file():
         _check_same_run(path, state, _provenance(run))
