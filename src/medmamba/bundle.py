@@ -141,6 +141,8 @@ class Bundle:
         try:
             network.check_size(size)
             return network.build(model, **arguments)
+        except InputError:  # of `build_for`
+            raise
         except (TypeError, ValueError) as reason:
             raise InputError(f"{model} cannot be built: {reason}") from reason
 
@@ -269,6 +271,10 @@ def load_model(folder: str | os.PathLike[str], bundle: Bundle | None = None) -> 
     folder = Path(folder)
     if bundle is None:
         return undisturbed(folder, (DESCRIPTION, *FILES), lambda: load_model(folder, load_bundle(folder)))
+    return undisturbed(folder, (WEIGHTS,), partial(_load_described, folder, bundle))
+
+
+def _load_described(folder: Path, bundle: Bundle) -> nn.Module:
     path = find_file(folder, WEIGHTS, bundle.files.get(WEIGHTS))
     shapes = read_shapes(path)
     check_arguments(bundle, shapes)
