@@ -94,6 +94,33 @@ def check_place(path: str | os.PathLike[str]) -> None:
         raise InputError(f"{path} cannot be written: {path.parent} may not be written to; name another place")
 
 
+def writable_folder(folder: str | os.PathLike[str]) -> Path:
+    """A folder that files are to go into and that is made if needed: asked before the work whose results it is to take.
+
+    Raises:
+        InputError: A file is in its place, or nothing can be written where it is or is to be.
+    """
+    folder = Path(folder)
+    there = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not there.is_dir():
+        raise InputError(f"{there} is a file; name a folder to write to")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"nothing can be written to {folder}: {there} may not be written to; name another folder")
+    return folder
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it, where they are not there yet.
+
+    Raises:
+        FailedError: It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as reason:
+        raise FailedError(not_written(folder, reason)) from reason
+
+
 def sync_folder(folder: Path) -> None:
     """Have the names in a folder on the disk as well, where the system can: a rename alone may be lost with power."""
     if os.name == "nt":

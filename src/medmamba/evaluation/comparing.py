@@ -14,6 +14,7 @@ from medmamba.errors import InputError
 from medmamba.metrics.comparison import compare_runs
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite
+from medmamba.writing import make_folder, writable_folder
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -69,8 +70,10 @@ def compare(
     if len({bundle.positive for bundle in bundles}) > 1:
         raise InputError("the models have different positive classes; train or import them with the same one")
     place = None if out is None else Path(out)
-    if place is not None and place.is_dir():
-        raise InputError(f"{place} is a folder; name a file for the comparison")
+    if place is not None:
+        if place.is_dir():
+            raise InputError(f"{place} is a folder; name a file for the comparison")
+        writable_folder(place.parent)
     opened = open_split(data, split, bundles, group_column=group_column, label_columns=label_columns, allow=allow)
     images = opened.images
     logger.info("comparing on %d images of the split %s of %s", len(images), split, opened.name)
@@ -105,7 +108,7 @@ def compare(
         ],
     }
     if place is not None:
-        place.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(place.parent)
         write_json(place, report)
     return report
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medmamba.bundle import Bundle, write_atomically, write_json
+from medmamba.bundle import Bundle, write_json
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.drawing import require_matplotlib
@@ -26,6 +26,7 @@ from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite
 from medmamba.tasks import Task, decide
 from medmamba.text import spreadsheet_cell
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -78,7 +79,7 @@ def evaluate(
             model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
             Nothing is written then.
     """
-    out = folder_for(out)
+    out = writable_folder(out)
     found = measure(
         classifier,
         data,
@@ -94,14 +95,6 @@ def evaluate(
     )
     write(found, out)
     return found.report
-
-
-def folder_for(out: str | os.PathLike[str]) -> Path:
-    """The folder that will be written to, before anything is computed; InputError where it is a file."""
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to")
-    return out
 
 
 @dataclass(frozen=True)
@@ -184,7 +177,7 @@ def write(found: Evaluation, out: Path, pages: Mapping[str, str] | None = None) 
         "roc.png": plots.roc(report, scores, targets),
         "reliability.png": plots.reliability(report["calibration"]),
     }
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_atomically(out / "scores.csv", scores_table(found.bundle, found.images, scores).encode())
     write_atomically(out / "curves.json", json.dumps(found.curves, ensure_ascii=False, allow_nan=False).encode())
     for name, content in pictures.items():

@@ -29,6 +29,7 @@ from medmamba.explain.layers import networks_of
 from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.run import NOTE, predicted
 from medmamba.tasks import probabilities
+from medmamba.writing import make_folder, writable_folder
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -81,6 +82,8 @@ def check_heat_maps(
     mapper = HeatMapper(bundle, network_of(classifier), method=method, layers=layers)
     if n < 2:
         raise InputError(f"{n} images are too few for an interval; give 2 or more")
+    if out is not None:
+        writable_folder(Path(out).parent)
     if not isinstance(data, Dataset):
         splits_seed = int(bundle.provenance.get("seed") or 0)
         data = open_data(data, task=str(bundle.task), classes=bundle.classes, seed=splits_seed)
@@ -119,7 +122,7 @@ def check_heat_maps(
         "passed": all(part["passed"] for part in found.values() if part is not None),
     }
     if out is not None:
-        Path(out).parent.mkdir(parents=True, exist_ok=True)
+        make_folder(Path(out).parent)
         write_json(out, result)
     return result
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from medmamba.predictor.classifier import Classifier
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import ENGINES, about_run, in_spite
 from medmamba.tasks import Task
-from medmamba.writing import write_atomically
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -74,13 +73,11 @@ def embed(
             gives no features, or all images have the same. Nothing is written then.
     """
     require_matplotlib("explain")
-    out = Path(out)
+    out = writable_folder(out)
     if not classifiers:
         raise InputError("no model was given; name at least one")
     if limit < 0:
         raise InputError(f"the limit {limit} is no number of images; give {LIMIT}, or 0 for all")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to")
     bundles = [classifier.bundle for classifier in classifiers.values()]
     opened = open_split(data, split, bundles, group_column=group_column, label_columns=label_columns, allow=allow)
     for classifier in classifiers.values():
@@ -117,7 +114,7 @@ def embed(
         "notice": NOTICE,
     }
     picture = draw(panels, classes, names, _footer(report), seed=seed)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     for features, bundle in zip(every, bundles, strict=True):
         write_atomically(out / f"features-{features.model}.npz", as_npz(features, bundle, images, split))
     write_atomically(out / "embedding.png", picture)

@@ -20,7 +20,7 @@ from medmamba.errors import InputError, suggest
 from medmamba.explain import pictures
 from medmamba.explain.maps import HeatMapper, is_constant, map_of, network_of
 from medmamba.tasks import Task, decide
-from medmamba.writing import write_atomically
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -81,9 +81,7 @@ def heat_maps(
         InputError: A class, method, layer or colour is unknown, the model is an exported file, or a package is missing.
     """
     pictures.check_colours(colours)
-    out = Path(out)
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to")
+    out = writable_folder(out)
     bundle = classifier.bundle
     if frame == "all":
         raise InputError("one frame of a file is explained at a time; give first, middle or a number")
@@ -91,7 +89,7 @@ def heat_maps(
     chosen = tuple(class_index(bundle, name) for name in targets)
     mapper = HeatMapper(bundle, network_of(classifier), method=method, layers=layers)
     found = find_images([images] if isinstance(images, str | os.PathLike) else images)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     job = _Job(classifier, mapper, chosen, colours, reading, out)
     rows: list[dict[str, Any]] = []
     taken: set[str] = set()

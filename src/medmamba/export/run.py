@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from medmamba import __version__
-from medmamba.bundle import Bundle, write_atomically, write_json
+from medmamba.bundle import Bundle, write_json
 from medmamba.data import open_data
 from medmamba.data.dataset import ALL, ImageSet
 from medmamba.data.faults import FAULTS
@@ -27,6 +27,7 @@ from medmamba.export import check, program
 from medmamba.export.check import Answer, Check
 from medmamba.predictor import network, onnx_file
 from medmamba.predictor.onnx_file import FORMAT, INPUT, OUTPUT
+from medmamba.writing import check_place, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -87,11 +88,8 @@ def export(
         raise InputError(
             f"{out} does not end in .{format}, the format that was asked for; rename it or change --format"
         )
-    if not out.parent.is_dir() or not os.access(out.parent, os.W_OK):
-        raise InputError(f"{out} cannot be written: {out.parent} is no folder that may be written to; make it first")
     for place in (out, onnx_file.record_of(out)):
-        if place.is_dir():
-            raise InputError(f"{place} cannot be written: a folder is in its place; name another file with --out")
+        check_place(place)
     found, source = _images(folder, bundle, data)
     pixels = check.probes(bundle.preprocessing, found, images)
 

@@ -21,7 +21,7 @@ from medmamba.paper.runs import WORK, run_missing
 from medmamba.paper.schedule import Summary
 from medmamba.paper.sets import check_folder, find
 from medmamba.paper.sheet import Sheet, html, markdown
-from medmamba.writing import write_atomically
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 SHEETS: Mapping[str, Callable[[], Sheet]] = {"table1": table1, "table2": table2}  # those that need no runs
 TABLES = (*SHEETS, *results.TABLES)
@@ -55,6 +55,7 @@ def reproduce(
         FailedError: A run failed; the table is written without it.
     """
     _check(what, TABLES)
+    writable_folder(out)
     made = Summary()
     if what in SHEETS:
         if models:
@@ -148,7 +149,7 @@ def _devices(device: str) -> tuple[str, ...]:
 
 def write(sheet: Sheet, out: Path) -> None:
     """The three forms of a sheet; the JSON last, so that where it stands the others stand too."""
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_atomically(out / f"{sheet.name}.md", markdown(sheet).encode())
     write_atomically(out / f"{sheet.name}.html", html(sheet).encode())
     write_json(out / f"{sheet.name}.json", {"schema": SCHEMA, **asdict(sheet)})

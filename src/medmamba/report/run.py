@@ -7,11 +7,12 @@ from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from medmamba.data import Dataset
-from medmamba.evaluation.scoring import folder_for, measure, write
+from medmamba.evaluation.scoring import measure, write
 from medmamba.report.cases import hardest_cases
 from medmamba.report.checklists import checklists
 from medmamba.report.page import page
 from medmamba.report.stress import other_images, read_robustness
+from medmamba.writing import writable_folder
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -63,7 +64,7 @@ def write_report(
     Raises:
         InputError: As for `medmamba.evaluate`, or the file of the robustness is damaged. Nothing is written then.
     """
-    out = folder_for(out)
+    out = writable_folder(out)
     stress = None if robustness is None else read_robustness(robustness)
     found = measure(
         classifier,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +21,7 @@ from medmamba.robustness.plots import curves
 from medmamba.robustness.report import cells_table, make_report
 from medmamba.robustness.scoring import score_corrupted
 from medmamba.robustness.table import PAPER, SEVERITIES, chosen
-from medmamba.writing import write_atomically
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 logger = logging.getLogger(__name__)
 
@@ -72,8 +71,8 @@ def sweep(
             cannot be drawn. Nothing is written then.
     """
     require_matplotlib("train")
-    table, out = chosen(corruptions), Path(out)
-    _check_options(out, limit, batch_size, resamples, seed)
+    table, out = chosen(corruptions), writable_folder(out)
+    _check_options(limit, batch_size, resamples, seed)
     models = [classifier] if baseline is None else [classifier, baseline]
     bundles = [model.bundle for model in models]
     opened = open_split(data, split, bundles, group_column=group_column, label_columns=label_columns, allow=allow)
@@ -91,7 +90,7 @@ def sweep(
     notes = [*in_spite(bundles[0], opened.allowed), *report["notes"]]
     report |= {"data": about, "made": about_run(classifier, batch_size) | {"seed": seed}, "notes": notes}
     picture = curves(report)
-    out.mkdir(parents=True, exist_ok=True)
+    make_folder(out)
     write_atomically(out / "robustness.csv", cells_table(report).encode())
     write_atomically(out / "robustness.png", picture)
     write_json(out / "robustness.json", report)  # last: where it stands, the rest stands too
@@ -112,9 +111,7 @@ def spread(targets: np.ndarray, limit: int | None) -> list[int]:
     return sorted(order[(np.arange(limit) * n + n // 2) // limit].tolist())
 
 
-def _check_options(out: Path, limit: int | None, batch_size: int, resamples: int, seed: int) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; name a folder to write to")
+def _check_options(limit: int | None, batch_size: int, resamples: int, seed: int) -> None:
     if limit is not None and limit < 1:
         raise InputError(f"a limit of {limit} images leaves none; give 1 or more, or leave it out for all")
     if batch_size < 1:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from tyro.conf import Positional
 from medmamba.cli.console import print_table, progress_bar
 from medmamba.errors import InputError
 from medmamba.text import printable
+from medmamba.writing import make_folder, writable_folder, write_atomically
 
 
 @dataclass(frozen=True)
@@ -85,16 +85,13 @@ class Check:
             raise InputError(f"{out} is there already and is not a check's; name another folder with --out")
         if place.is_dir() and out.resolve().is_relative_to(place.resolve()):
             raise InputError(f"the report would go to {out}, which lies in the data; name another folder with --out")
-        there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
-        if not os.access(there, os.W_OK):
-            raise InputError(f"{there} cannot be written to; name another folder with --out")
-        return out
+        return writable_folder(out)
 
     @staticmethod
     def _write(out: Path, report: dict[str, object], html: str) -> None:
-        from medmamba.bundle import write_atomically, write_json
+        from medmamba.bundle import write_json
 
-        out.mkdir(parents=True, exist_ok=True)
+        make_folder(out)
         write_json(out / "check.json", report)
         write_atomically(out / "check.html", html.encode(errors="backslashreplace"))
 

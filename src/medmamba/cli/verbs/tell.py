@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmamba.cli.console import number, print_table, progress_bar
-from medmamba.errors import InputError
+from medmamba.writing import check_place
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,8 @@ class Benchmark:
         from medmamba.benchmark import benchmark, make_plan, summary
         from medmamba.bundle import write_json
 
-        if self.out is not None and not self.out.parent.is_dir():
-            raise InputError(f"there is no folder {self.out.parent} to write {self.out.name} in; make it first")
+        if self.out is not None:
+            check_place(self.out)
         plan = make_plan(
             models=self.models,
             modes=self.modes,
