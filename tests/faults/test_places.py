@@ -61,7 +61,7 @@ def test_a_locked_place_is_refused_before_the_work(
         "explain --check": ["explain", run, "--check", "phantoms:60", *out],
         "export": ["export", run, "--out", str(locked / "x.onnx")],
         "predict": ["predict", run, picture, "--out", str(locked / "x.csv")],
-        "benchmark": ["benchmark", "medmamba_nano", *out],
+        "benchmark": ["benchmark", "--models", "medmamba_nano", *out],
     }
     assert main(commands.get(verb, [verb, run, "phantoms:60", *out])) == 2
     assert f"{locked} may not be written to" in capsys.readouterr().err

@@ -7,6 +7,7 @@ import errno
 import multiprocessing
 import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -207,6 +208,16 @@ def test_a_gpu_that_is_lost_ends_the_run_with_a_sentence(short_fit: Fit, tmp_pat
     assert "1 of 3 steps of epoch 2 are made again" in str(stop.value)
     assert load_bundle(tmp_path / "cut").provenance["ended"].startswith("the GPU failed")
     assert equal(short_fit("cut", resume=True), whole)
+
+
+def test_a_thread_whose_other_end_was_killed_adds_no_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    before = sys.excepthook
+    with failures_explained(TrainConfig()):  # as multiprocessing.resource_sharer says it
+        sys.excepthook(ConnectionResetError, ConnectionResetError("reset by peer"), None)
+        assert capsys.readouterr().err == ""
+        sys.excepthook(ZeroDivisionError, ZeroDivisionError("told"), None)
+        assert "ZeroDivisionError: told" in capsys.readouterr().err
+    assert sys.excepthook is before
 
 
 def test_other_errors_are_not_taken_for_one_of_these() -> None:

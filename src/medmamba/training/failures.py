@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import TracebackType
 
 from medmamba.errors import FailedError, InputError, one_line
 from medmamba.training.config import TrainConfig, TrainingError
+
+logger = logging.getLogger(__name__)
 
 # What torch says where a GPU does not answer any more, or one of its libraries finds that out first
 _GPU = re.compile(r"CUDA error|CUDA driver error|CUDNN_STATUS|CUBLAS_STATUS|NCCL error|HIP error")
@@ -22,7 +27,8 @@ _FROM_WORKER = re.compile(r"^[\w.]*InputError: ")  # before the message, where a
 def failures_explained(config: TrainConfig) -> Iterator[None]:
     """Inside the block, in which a run trains, what came from outside is a `TrainingError` of one sentence."""
     try:
-        yield
+        with _broken_connections_quiet():
+            yield
     except InputError as reason:  # the images were all read once before
         last = _FROM_WORKER.sub("", str(reason).strip().splitlines()[-1])
         raise TrainingError(f"an image could be read before and now could not: {last}") from reason
@@ -34,6 +40,24 @@ def failures_explained(config: TrainConfig) -> Iterator[None]:
         if _WORKER.search(str(reason)):
             raise TrainingError(_worker_killed(config.workers, str(reason))) from reason
         raise
+
+
+@contextmanager
+def _broken_connections_quiet() -> Iterator[None]:
+    """A thread of multiprocessing prints a traceback where its other end was killed, which the run tells anyway."""
+    before = sys.excepthook
+
+    def hook(kind: type[BaseException], reason: BaseException, trace: TracebackType | None) -> None:
+        if issubclass(kind, (ConnectionError, EOFError)):
+            logger.debug("a connection to another process broke", exc_info=reason)
+        else:
+            before(kind, reason, trace)
+
+    sys.excepthook = hook
+    try:
+        yield
+    finally:
+        sys.excepthook = before
 
 
 def told_to_end(reason: BaseException, sigterm: bool) -> bool:
