@@ -31,7 +31,7 @@ errors that CUDA raises. A run that goes on in smaller parts of a batch has othe
 ## What to do after a fault
 
 1. Run the same command with `--resume`. It says after which epoch it goes on.
-2. If it says that there is nothing to resume, no epoch had been finished: start again in a new folder.
+2. If it says that there is nothing to resume, the run had not begun: start it again, without `--resume`.
 3. If it says that options or data are others than before, give those of before, or start a new run.
 """
 
