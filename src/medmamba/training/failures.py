@@ -84,7 +84,8 @@ def writing_explained(folder: Path, what: str) -> Iterator[None]:
     except TrainingError:
         raise
     except (OSError, FailedError, InputError) as reason:
-        words = (reason.strerror if isinstance(reason, OSError) else None) or str(reason) or type(reason).__name__
+        said = reason.__cause__ if isinstance(reason, FailedError) else reason  # the system's own words, if there are
+        words = (said.strerror if isinstance(said, OSError) else None) or str(reason) or type(reason).__name__
         raise TrainingError(f"{what} could not be written to {folder} ({words}): make room, or make it writable") from (
             reason
         )
