@@ -31,8 +31,8 @@ import numpy as np
 import optuna
 import yaml
 
-from medmamba.bundle import write_json
 from medmamba.data import Dataset, open_data
+from medmamba.json_file import write_json
 from medmamba.paper.sets import locate
 
 RESULTS = Path(__file__).parent / "results" / "recipe-search.json"

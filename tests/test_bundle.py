@@ -10,11 +10,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
-from medmamba.bundle import Bundle, load_bundle, load_model, write_atomically, write_json
+from medmamba.bundle import Bundle, load_bundle, load_model
 from medmamba.card import card, facts
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import FailedError, InputError
+from medmamba.json_file import write_json
 from medmamba.tasks import Task
+from medmamba.writing import write_atomically
 
 BUNDLE = Bundle(
     model="test_resnet",

@@ -20,7 +20,7 @@ from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Decisions
 from medmamba.errors import InputError, suggest
-from medmamba.json_file import read_json, write_json  # noqa: F401, where others look for it
+from medmamba.json_file import read_json
 from medmamba.manifest import check_files, find_file, named_files, undisturbed, write_together
 from medmamba.tasks import Task
 from medmamba.weights import build_for, pack_weights, read_shapes, read_tensors

@@ -8,9 +8,10 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmamba.bundle import DESCRIPTION, Bundle, write_json
+from medmamba.bundle import DESCRIPTION, Bundle
 from medmamba.data import Dataset
 from medmamba.errors import InputError
+from medmamba.json_file import write_json
 from medmamba.metrics.comparison import compare_runs
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medmamba.bundle import Bundle, write_json
+from medmamba.bundle import Bundle
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
 from medmamba.evaluation import plots, trust
 from medmamba.evaluation.subgroups import check_columns, divide
+from medmamba.json_file import write_json
 from medmamba.metrics import class_curves, summarise
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.bundle import write_json
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.drawing import require_matplotlib
@@ -18,6 +17,7 @@ from medmamba.explain.features import Features, as_npz, check_gives_features, ch
 from medmamba.explain.scatter import Panel, draw
 from medmamba.explain.separation import DEFINITIONS, NEIGHBOURS, interval_method, separation
 from medmamba.explain.tsne import PERPLEXITY, arrange, perplexity_for
+from medmamba.json_file import write_json
 from medmamba.metrics import majority_baseline
 from medmamba.predictor.classifier import Classifier
 from medmamba.predictor.opening import open_split

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medmamba import __version__
-from medmamba.bundle import Bundle, write_json
+from medmamba.bundle import Bundle
 from medmamba.data import find_images, read_image
 from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 from medmamba.explain import pictures
 from medmamba.explain.maps import HeatMapper, is_constant, map_of, network_of
+from medmamba.json_file import write_json
 from medmamba.tasks import Task, decide
 from medmamba.writing import make_folder, writable_folder, write_atomically
 

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from medmamba import __version__
-from medmamba.bundle import Bundle, write_json
+from medmamba.bundle import Bundle
 from medmamba.data import open_data
 from medmamba.data.dataset import ALL, ImageSet
 from medmamba.data.faults import FAULTS
@@ -25,6 +25,7 @@ from medmamba.errors import FailedError, InputError, one_line, suggest
 from medmamba.evaluation import complexity
 from medmamba.export import check, program
 from medmamba.export.check import Answer, Check
+from medmamba.json_file import write_json
 from medmamba.predictor import network, onnx_file
 from medmamba.predictor.onnx_file import FORMAT, INPUT, OUTPUT
 from medmamba.writing import check_place, write_atomically

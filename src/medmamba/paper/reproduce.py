@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from medmamba.bundle import write_json
 from medmamba.errors import InputError, suggest
+from medmamba.json_file import write_json
 from medmamba.paper import results
 from medmamba.paper.architecture import table1
 from medmamba.paper.data_sets import table2

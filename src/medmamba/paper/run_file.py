@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from medmamba.bundle import write_json
 from medmamba.errors import InputError
+from medmamba.json_file import write_json
 from medmamba.writing import write_atomically
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmamba.bundle import write_json
 from medmamba.errors import FailedError, InputError
+from medmamba.json_file import write_json
 from medmamba.paper.backbone_runs import BackboneRun, has_weights, told
 from medmamba.paper.job import Job, Unit
 from medmamba.paper.plans import Run

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.bundle import write_json
 from medmamba.data import Dataset
 from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
+from medmamba.json_file import write_json
 from medmamba.predictor import Classifier
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
-from medmamba.bundle import write_atomically
+from medmamba.writing import write_atomically
 
 
 @dataclass(frozen=True)

@@ -89,7 +89,7 @@ class Check:
 
     @staticmethod
     def _write(out: Path, report: dict[str, object], html: str) -> None:
-        from medmamba.bundle import write_json
+        from medmamba.json_file import write_json
 
         make_folder(out)
         write_json(out / "check.json", report)

@@ -77,7 +77,7 @@ class Benchmark:
 
     def run(self) -> int:
         from medmamba.benchmark import benchmark, make_plan, summary
-        from medmamba.bundle import write_json
+        from medmamba.json_file import write_json
 
         if self.out is not None:
             check_place(self.out)

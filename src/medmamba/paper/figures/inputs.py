@@ -69,7 +69,7 @@ class Inputs:
 
 def finish(inputs: Inputs, name: str, picture: bytes, entries: dict[str, Any]) -> dict[str, Any]:
     """Write NAME.png and NAME.json and give what the JSON holds: the numbers drawn, and sentences about them."""
-    from medmamba.bundle import write_json
+    from medmamba.json_file import write_json
     from medmamba.writing import write_atomically
 
     report = {"schema": SCHEMA, "figure": name, "seed": inputs.seed, **entries, "notice": NOTICE}

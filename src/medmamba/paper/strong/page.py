@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from medmamba.bundle import write_json
+from medmamba.json_file import write_json
 from medmamba.paper.results_page import read_sheet, trace
 from medmamba.paper.run_file import read_run
 from medmamba.paper.sheet import NOTICE, Sheet, markdown
