@@ -1,6 +1,7 @@
 import logging
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 import medmamba
 from medmamba.bundle import Bundle
@@ -245,3 +247,33 @@ def test_a_processor_takes_few_large_images_at_once_and_answers_the_same(
     features, answers = classifier.features_and_probabilities(pixels)
     np.testing.assert_allclose(answers, whole, atol=1e-6)
     assert len(features) == 5
+
+
+@pytest.fixture
+def convolutions() -> Iterator[Any]:
+    """The switch of cuDNN's convolutions, put back afterwards."""
+    switch = torch.backends.cudnn.conv
+    before = switch.fp32_precision
+    yield switch
+    switch.fp32_precision = before
+
+
+@pytest.mark.parametrize("before", ["tf32", "ieee"])
+def test_answers_are_of_whole_float32_and_the_switch_is_put_back(
+    classifier: Classifier, convolutions: Any, before: str
+) -> None:
+    convolutions.fp32_precision = before
+    seen = []
+
+    def look(module: nn.Module, inputs: Any) -> None:
+        seen.append(convolutions.fp32_precision)
+        if len(seen) == 2:
+            raise RuntimeError("as out of memory")
+
+    classifier.model.register_forward_pre_hook(look)
+    pixels = np.zeros((1, 3, 32, 32), np.uint8)
+    classifier.probabilities(pixels)
+    assert (seen, convolutions.fp32_precision) == (["ieee"], before)
+    with pytest.raises(RuntimeError, match="as out of memory"):
+        classifier.probabilities(pixels)
+    assert convolutions.fp32_precision == before

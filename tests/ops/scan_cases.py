@@ -48,7 +48,7 @@ def with_gradients(function, case: dict[str, Tensor], **kwargs) -> dict[str, Ten
     """The output, as "y", and the gradient of every argument for one fixed random gradient of the output."""
     leaves = {name: t.detach().clone().requires_grad_() for name, t in case.items()}
     y = function(**leaves, **kwargs)
-    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y.dtype)
+    grad = torch.randn(y.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64).to(y)
     gradients = torch.autograd.grad(y, list(leaves.values()), grad)
     return {"y": y.detach(), **dict(zip(leaves, gradients, strict=True))}
 

@@ -3,16 +3,20 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import timm
 from noise import make_data, make_images
+from torch import nn
 
+import medmamba
 from medmamba.bundle import load_bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
 from medmamba.training.recipe import Recipe, load_recipe, parse_recipe
-from medmamba.training.rules import settle
+from medmamba.training.rules import settle, suit
 
 BOTH = "{epochs: {steps: 120, least: 2, most: 30}, augment: {grey: trivial-grey, colour: light}, batch_size: 8}"
 
@@ -46,6 +50,56 @@ def test_options_overrule_rules(tmp_path: Path) -> None:
     recipe, why = settle(load_recipe(str(file), epochs=3, augment="none"), images=80, grey=unasked)
     assert (recipe.epochs, recipe.augment, why) == (3, "none", ())
     assert settle(load_recipe(str(file), batch_size=16), images=80, grey=lambda: True)[0].epochs == 24
+
+
+@pytest.mark.parametrize(
+    ("model", "model_args", "rate", "why"),
+    [
+        ("resnet18", {}, 0.2, ()),
+        ("medmamba_tiny", {}, 0.2, ()),
+        ("densenet121", {}, None, ("no drop_path_rate (densenet121 has no drop path)",)),
+        ("vgg11", {}, None, ("no drop_path_rate (vgg11 has no drop path)",)),
+        ("resnet18", {"drop_path_rate": 0.4}, None, ("no drop_path_rate (the model's argument holds)",)),
+        ("of_mine", {}, 0.2, ()),  # which is refused elsewhere
+    ],
+)
+def test_a_drop_path_rate_is_for_networks_that_have_none_of_their_own(
+    model: str, model_args: dict[str, float], rate: float | None, why: tuple[str, ...]
+) -> None:
+    recipe, sentences = suit(parse_recipe("drop_path_rate: 0.2", name="x"), model, model_args)
+    assert (recipe.drop_path_rate, sentences) == (rate, why)
+
+
+@pytest.mark.parametrize(
+    ("options", "rate", "why"),
+    [
+        ({"model": "densenet121", "model_args": {}}, None, "densenet121 has no drop path"),
+        ({"model_args": {"drop_path_rate": 0.5}}, 0.5, "the model's argument holds"),
+    ],
+)
+def test_the_recipe_of_strong_trains_networks_without_drop_path_and_with_their_own(
+    short_fit: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    rate: float | None,
+    why: str,
+) -> None:
+    built = []
+    create = timm.create_model
+
+    def watched(name: str, **arguments: Any) -> nn.Module:
+        model = create(name, **arguments)
+        built.append(arguments.get("drop_path_rate"))
+        return model
+
+    monkeypatch.setattr(timm, "create_model", watched)
+    run = short_fit(recipe="strong", epochs=1, augment="none", **options)
+    provenance = load_bundle(run).provenance
+    assert provenance["recipe"]["drop_path_rate"] is None
+    assert f"no drop_path_rate ({why})" in provenance["settings_by_rule"]
+    assert f"no drop_path_rate ({why})" in (run / "log.txt").read_text()
+    assert set(built) == {rate}
+    assert medmamba.load(run, device="cpu").probabilities(np.zeros((1, 3, 32, 32), np.uint8)).shape == (1, 2)
 
 
 @pytest.mark.parametrize(

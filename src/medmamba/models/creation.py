@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
 from typing import Any
 
 import timm
@@ -21,6 +23,21 @@ def model_names() -> list[str]:
 def is_model(name: str) -> bool:
     """Whether one of ours or of timm's is called so."""
     return bool(timm.is_model(name))
+
+
+@cache
+def has_drop_path(name: str) -> bool:
+    """Whether a model takes a `drop_path_rate`: DenseNet, for example, has no paths to drop."""
+    if name in model_names():
+        return True
+    try:
+        with torch.device("meta"):
+            timm.create_model(name, drop_path_rate=0.1)
+    except TypeError as reason:
+        return _stranger(reason) != "drop_path_rate"
+    except (ValueError, AssertionError, RuntimeError):
+        return True  # of something else, which will be said when it is built
+    return True
 
 
 def create_model(
@@ -67,6 +84,8 @@ def _build(name: str, image_size: tuple[int, int] | None, **arguments: Any) -> n
                     raise
         return timm.create_model(name, **arguments)
     except (TypeError, ValueError, AssertionError, RuntimeError) as reason:
+        if argument := _stranger(reason):
+            raise InputError(f"{name} takes no argument {argument!r}; leave it out, or take another model") from reason
         size = f" for images of {image_size[0]} x {image_size[1]} pixels" if image_size else ""
         raise InputError(f"{name} cannot be built{size}: {_sentence(reason)}; choose another size or model") from reason
 
@@ -86,6 +105,12 @@ def _try_out(model: nn.Module, name: str, in_chans: int, image_size: tuple[int, 
         ) from reason
     finally:
         model.train(training)
+
+
+def _stranger(reason: Exception) -> str:
+    """The argument that a model does not know, if that is what is wrong; else empty."""
+    found = re.search(r"unexpected keyword argument '(\w+)'", str(reason))
+    return found[1] if found else ""
 
 
 def _sentence(reason: Exception) -> str:

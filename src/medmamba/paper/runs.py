@@ -25,7 +25,7 @@ WORK = "work"  # folder of unfinished trainings and logs, among the results
 
 def is_finished(run: Unit, out: Path) -> bool:
     """Whether a run with these very settings is among the results, with its scores; or such a backbone's file."""
-    from medmamba.training.rules import settle
+    from medmamba.training.rules import settle, suit
 
     try:
         if isinstance(run, BackboneRun):
@@ -36,7 +36,7 @@ def is_finished(run: Unit, out: Path) -> bool:
             images = entries.get("train_images", 1)
     except InputError:
         return False
-    recipe = variant(run.recipe, run.changes)
+    recipe, _ = suit(variant(run.recipe, run.changes), run.model, getattr(run, "model_args", {}))
     # the recipe's rules for so many images; whether they are grey is not in the file
     settled = [settle(recipe, images=images, grey=answer)[0] for answer in (lambda: True, lambda: False)]
     if entries.get("recipe_settings") not in [json.loads(json.dumps(each.to_dict())) for each in settled]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,22 @@ from medmamba.tasks import probabilities
 AT_ONCE = (
     8 * 224 * 224
 )  # pixels that a processor takes through a network together: of more, no layer's map stays in cache
+
+
+@contextmanager
+def whole_float32() -> Iterator[None]:
+    """Inside the block cuDNN's convolutions take all 23 bits of the numbers that they multiply.
+
+    By default they take 10 (TF32), and then an answer depends in the third digit on how many pictures are asked for
+    together, and differs as much from that of a processor.
+    """
+    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+    before = convolutions.fp32_precision
+    convolutions.fp32_precision = "ieee"
+    try:
+        yield
+    finally:
+        convolutions.fp32_precision = before
 
 
 class Answers(nn.Module):
@@ -54,14 +71,14 @@ class NetworkClassifier(Classifier):
         self.answers = Answers(bundle, model)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        with torch.inference_mode():
+        with torch.inference_mode(), whole_float32():
             parts = [self.answers(part.to(self.device)).cpu().double().numpy() for part in self._parts(pixels)]
             return np.concatenate(parts)
 
     def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         net: Any = self.model  # of timm's contract: forward_head(forward_features(x)) is forward(x)
         features, answers = [], []
-        with torch.inference_mode():
+        with torch.inference_mode(), whole_float32():
             for part in self._parts(pixels):
                 maps = net.forward_features(self.bundle.preprocessing.normalise(part.to(self.device)))
                 features.append(net.forward_head(maps, pre_logits=True).flatten(1).float().cpu().numpy())

@@ -16,7 +16,7 @@ from medmamba.device import check_device, scan_backend
 from medmamba.training.config import TrainConfig
 from medmamba.training.precision import check_processes, choose_precision
 from medmamba.training.recipe import Recipe, load_recipe
-from medmamba.training.rules import settle
+from medmamba.training.rules import settle, suit
 
 # Memory and speed, and results within rounding but for batch normalisation, which sees each part of a batch by itself:
 # a run that met the end of its memory may go on with others, and its log says so.
@@ -65,7 +65,7 @@ class Plan:
         recipe: With the options' settings; its rules are settled by `settled`.
         device: Where each process computes.
         precision: Lightning's name of it.
-        settings_by_rule: What the recipe's rules came to, a sentence for each.
+        settings_by_rule: What the network and the recipe's rules came to, a sentence for each.
     """
 
     request: Request
@@ -94,7 +94,7 @@ class Plan:
             images=len(train),
             grey=lambda: preprocessing.channels == 1 or are_grey(train, preprocessing.reading),
         )
-        return replace(self, recipe=recipe, settings_by_rule=sentences)
+        return replace(self, recipe=recipe, settings_by_rule=(*self.settings_by_rule, *sentences))
 
     def with_options(self, **options: Any) -> Plan:
         """With some of the `CHANGEABLE` options changed."""
@@ -135,10 +135,11 @@ def make_plan(request: Request) -> Plan:
         augment=config.augment,
         imbalance=config.imbalance,
     )
+    recipe, sentences = suit(recipe, config.model, config.model_args)
     device = check_device(config.device)
     check_processes(config, device, recipe.batch_size)
     scan_backend(device)
-    return Plan(request, recipe, device, choose_precision(config.precision, device))
+    return Plan(request, recipe, device, choose_precision(config.precision, device), sentences)
 
 
 def absolute(data: str | os.PathLike[str]) -> str:

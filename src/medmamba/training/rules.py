@@ -1,4 +1,4 @@
-"""Settings of a recipe that follow from the training images by a stated rule, never from the name of a data set.
+"""Settings of a recipe that follow from the training images or the network, never from the name of a data set.
 
 A recipe file writes a rule in the place of a value; `settle` puts a plain value there before anything is trained.
 
@@ -120,3 +120,24 @@ def settle(recipe: Recipe, *, images: int, grey: Callable[[], bool]) -> tuple[Re
             values[setting], reason = rule.choose(grey())
         why.append(f"{setting} {values[setting]} ({reason})")
     return replace(recipe, **values, rules={}), tuple(why)
+
+
+def suit(recipe: Recipe, model: str, model_args: Mapping[str, Any]) -> tuple[Recipe, tuple[str, ...]]:
+    """A recipe without what a network cannot take or was given by itself, and a sentence for each that says why.
+
+    Args:
+        recipe: With rules or without.
+        model: Registry name.
+        model_args: Its arguments.
+    """
+    from medmamba.models.creation import has_drop_path, is_model
+
+    if recipe.drop_path_rate is None:
+        return recipe, ()
+    if "drop_path_rate" in model_args:
+        why = "the model's argument holds"
+    elif is_model(model) and not has_drop_path(model):
+        why = f"{model} has no drop path"
+    else:
+        return recipe, ()
+    return replace(recipe, drop_path_rate=None), (f"no drop_path_rate ({why})",)
