@@ -26,6 +26,7 @@ from medmamba.data import open_data
 from medmamba.evaluation.scoring import measure
 from medmamba.metrics import in_words
 from medmamba.metrics.intervals import wilson
+from medmamba.paper.sheet import fill
 from medmamba.predictor import Classifier, load
 from medmamba.predictor.classifier import UNLIKE
 
@@ -52,12 +53,8 @@ def main() -> None:
     results = provenance(torch.device("cpu"), None) | {"sizes": sizes()}
     results |= on_its_own(classifier, data / OWN) | refusals(classifier, data)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    page = PAGE.read_text()
     for name, write in TABLES.items():
-        begin, end = f"<!-- {name}: benchmarks/results/boxed.json -->\n", f"<!-- end of {name} -->"
-        before, after = page.index(begin) + len(begin), page.index(end)
-        page = f"{page[:before]}{write(results)}\n{page[after:]}"
-    PAGE.write_text(page)
+        fill(PAGE, "benchmarks/results/boxed.json", f"{write(results)}\n", name)
     print(json.dumps(results, indent=1))
 
 

@@ -23,11 +23,11 @@ from typing import Any
 import medmamba
 from medmamba.data import Dataset, open_data
 from medmamba.explain import check_heat_maps
+from medmamba.paper.sheet import fill
 from medmamba.predictor import Classifier
 
 RESULTS = Path(__file__).parent / "results" / "heat-maps.json"
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "explain.md"
-BEGIN, END = "<!-- results: benchmarks/results/heat-maps.json -->", "<!-- end of results -->"
 METHODS = ("gradcam", "layercam")
 PARTS = ("deletion", "insertion")
 STAGES = tuple(tuple(f"stages.{i}" for i in stages) for stages in ((0,), (1,), (2,), (3,), (0, 1, 2, 3)))
@@ -100,9 +100,7 @@ def write(result: dict[str, Any]) -> None:
     results = [each for each in results if key(each) != key(result)] + [result]
     results.sort(key=key)
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    page = PAGE.read_text()
-    start, end = page.index(BEGIN) + len(BEGIN), page.index(END)
-    PAGE.write_text(page[:start] + "\n" + table(results) + page[end:])
+    fill(PAGE, "benchmarks/results/heat-maps.json", table(results))
 
 
 def key(result: dict[str, Any]) -> tuple[str, list[int], int]:

@@ -33,10 +33,11 @@ from PIL import Image
 from service_client import EVERY, Uploads, ask_for_health, probabilities, upload
 from service_process import MULTIPART, PROGRAM, Service, exchange, form, get, memory_cap, post, service
 
+from medmamba.paper.sheet import fill
+
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results" / "service-load.json"
 PAGE = ROOT / "docs" / "how-to" / "deploy.md"
-BEGIN, END = "<!-- results: benchmarks/results/service-load.json -->\n", "<!-- end of results -->"
 MEGABYTE = 1_000_000
 BODIES = 16  # different pictures
 HEALTH_MS, RATIO = 200.0, 1.5  # what must be reached
@@ -70,7 +71,7 @@ def main() -> None:
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
     print(json.dumps({"uploads": uploads, "batching": batching, "reached": results["reached"]}, indent=2))
     if arguments.out == RESULTS:
-        write_block(results)
+        fill(PAGE, "benchmarks/results/service-load.json", block(results))
     print(arguments.out)
     raise SystemExit(0 if all(results["reached"].values()) else 1)
 
@@ -283,13 +284,6 @@ def block(results: dict[str, Any]) -> str:
 | the same one by one | {rates["one_by_one"]:,.0f} a second (batching gives {batching["ratio"]:.2f} times that) |
 
 """
-
-
-def write_block(results: dict[str, Any]) -> None:
-    """Put the figures into the page."""
-    before, begin, rest = PAGE.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    PAGE.write_text(before + begin + block(results) + end + after)
 
 
 if __name__ == "__main__":

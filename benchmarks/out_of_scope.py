@@ -28,13 +28,13 @@ from medmamba.calibration import calibrate
 from medmamba.data import open_data
 from medmamba.metrics.intervals import wilson
 from medmamba.metrics.ranking import rank_auc
+from medmamba.paper.sheet import fill
 from medmamba.predictor import load
 from medmamba.predictor.classifier import Classifier
 from medmamba.training import fit
 
 RESULTS = Path(__file__).parent / "results" / "out-of-scope.json"
 PAGE = Path(__file__).parents[1] / "docs" / "how-to" / "calibrate.md"
-BEGIN, END = "<!-- results: benchmarks/results/out-of-scope.json -->", "<!-- end of results -->"
 REFUSED = 0.05
 MADE = 100  # pictures of each kind that is made here
 SEED = 0
@@ -80,9 +80,7 @@ def main() -> None:
             results["trained_on"][name] = measure(arguments.data, known, run, arguments.device)
             print(name, json.dumps(results["trained_on"][name], indent=1), flush=True)
     arguments.out.write_text(json.dumps(results, indent=2) + "\n")
-    text = PAGE.read_text()
-    start, end = text.index(BEGIN) + len(BEGIN), text.index(END)
-    PAGE.write_text(f"{text[:start]}\n{table(results)}\n{text[end:]}")
+    fill(PAGE, "benchmarks/results/out-of-scope.json", f"{table(results)}\n")
 
 
 def measure(data: Path, known: Known, run: Path, device: str) -> dict[str, Any]:

@@ -23,9 +23,10 @@ from typing import Any
 
 import numpy as np
 
+from medmamba.paper.sheet import fill
+
 RESULTS = Path(__file__).parent / "results" / "small-data.json"
 README = Path(__file__).parents[1] / "README.md"
-BEGIN, END = "<!-- results: benchmarks/results/small-data.json -->", "<!-- end of results -->"
 RECIPE, MODEL = "small", "medmamba_nano"
 IMAGE_SIZE = (64, 64)
 SETS: dict[str, tuple[str, list[str]]] = {  # name: (path below the folder of data, more options)
@@ -82,9 +83,7 @@ def main() -> None:
 def write(results: dict[str, Any]) -> None:
     """The results file, and the table in the README."""
     RESULTS.write_text(json.dumps(results, indent=2) + "\n")
-    readme = README.read_text()
-    start, end = readme.index(BEGIN) + len(BEGIN), readme.index(END)
-    README.write_text(readme[:start] + "\n" + table(results) + readme[end:])
+    fill(README, "benchmarks/results/small-data.json", table(results))
 
 
 def table(results: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ import medmamba
 from medmamba.predictor import Classifier
 
 CLOSE = 1e-5  # of a probability: float32 sums in another order
+ACROSS = 1e-4  # two kinds of machine have no sum in common; what these firm models make of TF32 is 4e-3
 Answer = Callable[[np.ndarray], np.ndarray]
 
 
@@ -98,7 +99,7 @@ def test_on_the_card_answers_are_those_of_the_processor(folders: dict[str, Path]
     pixels = np.concatenate([extreme_pictures(), phantoms(7)])
     scores, expected = card.probabilities(pixels), processor.probabilities(pixels)
     assert np.isfinite(scores).all()
-    np.testing.assert_allclose(scores, expected, atol=CLOSE)
+    np.testing.assert_allclose(scores, expected, atol=ACROSS)
 
 
 @pytest.mark.gpu

@@ -16,7 +16,7 @@ from medmamba.paper.run_result import RunResult
 from medmamba.paper.strong.entries import AHEAD, BEHIND, UNDECIDED, Entry, corrected, interval_words, number
 from medmamba.paper.strong.found import SETS
 from medmamba.paper.strong.marks import MARKS
-from medmamba.paper.strong.page import TABLES, page, write_tables
+from medmamba.paper.strong.page import TABLES, page, parts_tables, write_tables
 from medmamba.tasks import Task
 from medmamba.training.recipe import load_recipe
 
@@ -181,6 +181,21 @@ def test_a_part_is_worth_what_is_lost_without_it(results):
     assert found["shown"] == "mixup 0.2, changed to 0"
     assert all("mixup_0.0" in name for name in found["less"])
     assert record(results, "parts", settings={"epochs": 20}, metric="auc")["mean"] > 0
+    (part, _) = read_sheet(results / "recipe" / "parts.json").parts
+    assert [row[0] for row in part.rows] == ["epochs 20", "mixup 0.2, changed to 0"]
+
+
+def test_a_change_on_two_sets_that_share_no_image_has_their_mean(tmp_path):
+    for data in ("retinamnist", "breastmnist", "busi"):
+        for seed in SEEDS:
+            strong_run(tmp_path, data, "medmamba_tiny", seed, 2.5)
+            strong_run(tmp_path, data, "medmamba_tiny", seed, 0.5, "-mixup_0.0", settings={"mixup": 0.0})
+    write_tables(tmp_path)
+    found = [each for each in table(tmp_path, "parts")["records"] if each["metric"] == "auc"]
+    assert [each["sets"] for each in found] == [["retinamnist", "busi"], ["breastmnist"], ["retinamnist"], ["busi"]]
+    mean, _, *single = (each["mean"] for each in found)
+    assert mean == pytest.approx(sum(single) / 2)
+    assert "| RetinaMNIST and BUSI | BreastMNIST |" in parts_tables(tmp_path)
 
 
 def test_the_ensemble_is_the_mean_of_probabilities(results):
@@ -332,6 +347,8 @@ def test_without_runs_the_page_says_so(tmp_path):
 def test_the_committed_page_is_what_is_generated():
     text = (ROOT / "docs" / "reference" / "strong.md").read_text()
     assert text == page(RESULTS)
+    block = f"<!-- results: benchmarks/results/recipe/parts.json -->\n{parts_tables(RESULTS)}<!-- end of results -->"
+    assert block in (ROOT / "docs" / "how-to" / "small-data.md").read_text()
     assert text.count("Research software, not a medical device.") == 1
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medmamba import page
 from medmamba.text import markdown_cell
+from medmamba.writing import write_atomically
 
 NOTICE = "Research software, not a medical device."
 STYLE = """
@@ -62,6 +64,19 @@ def markdown(sheet: Sheet, *, level: int = 1) -> str:
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """A table in Markdown."""
     return [_line(head), _line(["---"] * len(head)), *map(_line, rows)]
+
+
+def fill(document: Path, source: str, words: str, name: str = "results") -> None:
+    """Put words between the marks `<!-- NAME: SOURCE -->` and `<!-- end of NAME -->` of a document.
+
+    Raises:
+        ValueError: A mark is not there.
+    """
+    text = document.read_text(encoding="utf-8")
+    mark = f"<!-- {name}: {source} -->\n"
+    start = text.index(mark) + len(mark)
+    end = text.index(f"<!-- end of {name} -->", start)
+    write_atomically(document, (text[:start] + words + text[end:]).encode())
 
 
 def _paragraphs(sentences: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from medmamba.json_file import write_json
 from medmamba.paper.results_page import read_sheet, trace
 from medmamba.paper.run_file import read_run
-from medmamba.paper.sheet import NOTICE, Sheet, markdown
+from medmamba.paper.sheet import NOTICE, Sheet, markdown, table_lines
 from medmamba.paper.strong.differences import parts
 from medmamba.paper.strong.found import OURS, Runs, read_runs
 from medmamba.paper.strong.scores import busi, main, rivals
@@ -48,6 +48,8 @@ _READING = """## How to read it
   therefore be `not decided`, which does not say that two are equal.
 - The paper's numbers are one run each, as printed in its table 6. Comparisons with them are not paired, since their
   answers are not to be had, and not corrected.
+- The recipe was searched with MedMamba-T alone. Its rivals take it as it is: what a search of their own would give them
+  is not known.
 - BreastMNIST was made from BUSI: nothing that is tested on one was trained or chosen on the other.
 - The files of the tables are in `benchmarks/results/recipe`.
 
@@ -84,6 +86,15 @@ def page(results: Path) -> str:
     names = sorted({run for sheet in sheets for run in runs_of(sheet)})
     lines = [markdown(sheet, level=2) for sheet in sheets]
     return _HEAD + "\n".join(lines) + "\n" + _READING + "\n".join([*trace(results, names), NOTICE, ""])
+
+
+def parts_tables(results: Path) -> str:
+    """What each part of the recipe gives, as the how-to about few images shows it: Markdown, from its table's file."""
+    sheet = read_sheet(results / OURS / "parts.json")
+    lines = [*sheet.lead, ""]
+    for part in sheet.parts:
+        lines += [f"{part.title}:", "", *table_lines(part.head, part.rows), ""]
+    return "\n".join(lines)
 
 
 def runs_of(sheet: Sheet) -> list[str]:
