@@ -277,3 +277,14 @@ def test_answers_are_of_whole_float32_and_the_switch_is_put_back(
     with pytest.raises(RuntimeError, match="as out of memory"):
         classifier.probabilities(pixels)
     assert convolutions.fp32_precision == before
+
+
+def test_one_that_is_done_does_not_take_whole_float32_from_another(convolutions: Any) -> None:
+    from medmamba.predictor.network import WHOLE_FLOAT32
+
+    convolutions.fp32_precision = "tf32"
+    with WHOLE_FLOAT32:
+        with WHOLE_FLOAT32:
+            assert convolutions.fp32_precision == "ieee"
+        assert convolutions.fp32_precision == "ieee"
+    assert convolutions.fp32_precision == "tf32"

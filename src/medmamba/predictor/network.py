@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -25,20 +25,34 @@ AT_ONCE = (
 )  # pixels that a processor takes through a network together: of more, no layer's map stays in cache
 
 
-@contextmanager
-def whole_float32() -> Iterator[None]:
-    """Inside the block cuDNN's convolutions take all 23 bits of the numbers that they multiply.
+class WholeFloat32:
+    """Inside a block with this, cuDNN's convolutions take all 23 bits of the numbers that they multiply.
 
     By default they take 10 (TF32), and then an answer depends in the third digit on how many pictures are asked for
-    together, and differs as much from that of a processor.
+    together, and differs as much from that of a processor. The switch is one for all threads: the last that leaves its
+    block puts it back.
     """
-    convolutions = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    try:
-        yield
-    finally:
-        convolutions.fp32_precision = before
+
+    def __init__(self) -> None:
+        self._switch: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
+        self._lock = Lock()
+        self._inside = 0
+        self._before = ""
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._before, self._switch.fp32_precision = self._switch.fp32_precision, "ieee"
+            self._inside += 1
+
+    def __exit__(self, *reason: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._switch.fp32_precision = self._before
+
+
+WHOLE_FLOAT32 = WholeFloat32()
 
 
 class Answers(nn.Module):
@@ -71,14 +85,14 @@ class NetworkClassifier(Classifier):
         self.answers = Answers(bundle, model)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        with torch.inference_mode(), whole_float32():
+        with torch.inference_mode(), WHOLE_FLOAT32:
             parts = [self.answers(part.to(self.device)).cpu().double().numpy() for part in self._parts(pixels)]
             return np.concatenate(parts)
 
     def features_and_probabilities(self, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         net: Any = self.model  # of timm's contract: forward_head(forward_features(x)) is forward(x)
         features, answers = [], []
-        with torch.inference_mode(), whole_float32():
+        with torch.inference_mode(), WHOLE_FLOAT32:
             for part in self._parts(pixels):
                 maps = net.forward_features(self.bundle.preprocessing.normalise(part.to(self.device)))
                 features.append(net.forward_head(maps, pre_logits=True).flatten(1).float().cpu().numpy())

@@ -30,9 +30,7 @@ def differences_part(title: str, what: str, entries: Sequence[Entry]) -> Part:
 
 def sets_words(sets: Sequence[str]) -> str:
     """What tables call these data sets."""
-    if set(sets) == set(APART):
-        return " and ".join(SOURCES[data].title for data in sets)
-    return f"mean of the {len(sets)}" if len(sets) > 1 else SOURCES[sets[0]].title
+    return f"mean of the {len(sets)}" if len(sets) > 2 else " and ".join(SOURCES[data].title for data in sets)
 
 
 def over_rivals(found: Runs, rivals: Iterable[str], groups: Groups) -> list[Entry]:
