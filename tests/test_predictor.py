@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from threading import Event, Thread, current_thread
 from typing import Any
 
 import numpy as np
@@ -258,9 +259,10 @@ def convolutions() -> Iterator[Any]:
     switch.fp32_precision = before
 
 
+@pytest.mark.parametrize("ask", ["probabilities", "features_and_probabilities"])
 @pytest.mark.parametrize("before", ["tf32", "ieee"])
 def test_answers_are_of_whole_float32_and_the_switch_is_put_back(
-    classifier: Classifier, convolutions: Any, before: str
+    classifier: Classifier, convolutions: Any, before: str, ask: str
 ) -> None:
     convolutions.fp32_precision = before
     seen = []
@@ -270,21 +272,67 @@ def test_answers_are_of_whole_float32_and_the_switch_is_put_back(
         if len(seen) == 2:
             raise RuntimeError("as out of memory")
 
-    classifier.model.register_forward_pre_hook(look)
+    classifier.model.layer1.register_forward_pre_hook(look)
     pixels = np.zeros((1, 3, 32, 32), np.uint8)
-    classifier.probabilities(pixels)
+    getattr(classifier, ask)(pixels)
     assert (seen, convolutions.fp32_precision) == (["ieee"], before)
     with pytest.raises(RuntimeError, match="as out of memory"):
-        classifier.probabilities(pixels)
+        getattr(classifier, ask)(pixels)
     assert convolutions.fp32_precision == before
 
 
-def test_one_that_is_done_does_not_take_whole_float32_from_another(convolutions: Any) -> None:
-    from medmamba.predictor.network import WHOLE_FLOAT32
-
+def test_a_thread_that_is_done_leaves_whole_float32_to_another(classifier: Classifier, convolutions: Any) -> None:
     convolutions.fp32_precision = "tf32"
-    with WHOLE_FLOAT32:
-        with WHOLE_FLOAT32:
-            assert convolutions.fp32_precision == "ieee"
-        assert convolutions.fp32_precision == "ieee"
-    assert convolutions.fp32_precision == "tf32"
+    second_is_in, first_is_out = Event(), Event()
+    seen = []
+
+    def look(module: nn.Module, inputs: Any) -> None:
+        if current_thread().name == "first":
+            assert second_is_in.wait(60)
+        else:
+            second_is_in.set()
+            assert first_is_out.wait(60)
+            seen.append(convolutions.fp32_precision)
+
+    classifier.model.layer1.register_forward_pre_hook(look)
+    first, second = (
+        Thread(target=classifier.probabilities, args=(np.zeros((1, 3, 32, 32), np.uint8),), name=name)
+        for name in ("first", "second")
+    )
+    first.start()
+    second.start()
+    first.join(60)
+    assert convolutions.fp32_precision == "ieee"
+    first_is_out.set()
+    second.join(60)
+    assert (seen, convolutions.fp32_precision) == (["ieee"], "tf32")
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "pass",
+        "torch.set_float32_matmul_precision('high')",
+        "torch.backends.cuda.matmul.allow_tf32 = True",
+        "torch.backends.cuda.matmul.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.conv.fp32_precision = 'tf32'",
+        "torch.backends.cudnn.allow_tf32 = False",
+        "torch.backends.fp32_precision = 'tf32'",
+    ],
+)
+def test_whatever_was_asked_of_torch_holds_again_after_an_answer(asked: str) -> None:
+    """In a process of its own: of some switches the first state cannot be had again."""
+    program = f"""
+import torch
+from medmamba.predictor.network import WHOLE_FLOAT32
+
+{asked}
+products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+before = products.fp32_precision, convolutions.fp32_precision
+with WHOLE_FLOAT32:
+    assert convolutions.fp32_precision == "ieee", convolutions.fp32_precision
+    assert products.fp32_precision in ("ieee", "none"), products.fp32_precision
+assert (products.fp32_precision, convolutions.fp32_precision) == before
+"""
+    ended = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stderr

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from small_models import extreme_pictures, phantoms, save_mirrored_pair, save_model
 
 import medmamba
@@ -100,6 +101,15 @@ def test_on_the_card_answers_are_those_of_the_processor(folders: dict[str, Path]
     scores, expected = card.probabilities(pixels), processor.probabilities(pixels)
     assert np.isfinite(scores).all()
     np.testing.assert_allclose(scores, expected, atol=ACROSS)
+
+
+@pytest.mark.gpu
+def test_on_the_card_products_of_tf32_are_not_for_answers(folders: dict[str, Path]) -> None:
+    torch.set_float32_matmul_precision("high")
+    try:
+        assert largest_change(medmamba.load(folders["tiny"], device="cuda").probabilities, phantoms(7)) < CLOSE
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 @pytest.mark.gpu

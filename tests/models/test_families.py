@@ -52,7 +52,7 @@ def test_a_size_that_a_model_cannot_take_is_refused_in_words():
         create_model("coat_tiny", 3, image_size=(50, 50))
 
 
-@pytest.mark.parametrize("name", ["densenet121", "medmamba_tiny", "swin_tiny_patch4_window7_224"])
+@pytest.mark.parametrize("name", ["densenet121", "hrnet_w18_small", "medmamba_tiny", "swin_tiny_patch4_window7_224"])
 def test_an_argument_that_a_model_does_not_know_is_refused_in_words(name):
     with pytest.raises(InputError, match=f"{name} takes no argument 'depht'; leave it out, or take another model"):
         create_model(name, 3, image_size=(64, 64), depht=0.1)

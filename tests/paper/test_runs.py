@@ -208,6 +208,21 @@ def test_a_run_whose_recipe_has_rules_is_known_again_and_has_a_pace(places: tupl
     assert Pace(out, out / "work").seconds(run) == pytest.approx(30 + 400 / 546 * 546)
 
 
+def test_a_run_of_a_network_without_drop_path_is_known_again(places: tuple[Path, Path]) -> None:
+    data, out = places
+    before = Run("breastmnist", "good", "medmnist", 224)
+    run_missing([before], data, out)
+    run = Run("breastmnist", "densenet121", "strong", 224)
+    path = run.file(out)
+    path.parent.mkdir(parents=True)
+    settings = settle(load_recipe("strong"), images=546, grey=lambda: True)[0].to_dict()
+    about = {**read_run(before.file(out)), "model": "densenet121", "recipe": "strong", "train_images": 546}
+    for rate, expected in {None: True, settings["drop_path_rate"]: False}.items():
+        path.write_text(json.dumps({**about, "recipe_settings": {**settings, "drop_path_rate": rate}}))
+        path.with_suffix(".npz").touch()
+        assert is_finished(run, out) is expected
+
+
 def test_runs_recorded_before_a_setting_existed_are_still_finished() -> None:
     """Those of the repository: none would be made again."""
     files = sorted(RESULTS.rglob("runs/**/*.json"))

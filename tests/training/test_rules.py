@@ -59,6 +59,7 @@ def test_options_overrule_rules(tmp_path: Path) -> None:
         ("medmamba_tiny", {}, 0.2, ()),
         ("densenet121", {}, None, ("no drop_path_rate (densenet121 has no drop path)",)),
         ("vgg11", {}, None, ("no drop_path_rate (vgg11 has no drop path)",)),
+        ("hrnet_w18_small", {}, None, ("no drop_path_rate (hrnet_w18_small has no drop path)",)),
         ("resnet18", {"drop_path_rate": 0.4}, None, ("no drop_path_rate (the model's argument holds)",)),
         ("of_mine", {}, 0.2, ()),  # which is refused elsewhere
     ],
@@ -99,6 +100,7 @@ def test_the_recipe_of_strong_trains_networks_without_drop_path_and_with_their_o
     assert f"no drop_path_rate ({why})" in provenance["settings_by_rule"]
     assert f"no drop_path_rate ({why})" in (run / "log.txt").read_text()
     assert set(built) == {rate}
+    assert short_fit(recipe="strong", epochs=1, augment="none", resume=True, **options) == run
     assert medmamba.load(run, device="cpu").probabilities(np.zeros((1, 3, 32, 32), np.uint8)).shape == (1, 2)
 
 

@@ -29,6 +29,7 @@ from medmamba.explain.layers import networks_of
 from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.run import NOTE, predicted
 from medmamba.json_file import write_json
+from medmamba.predictor.network import WHOLE_FLOAT32
 from medmamba.tasks import probabilities
 from medmamba.writing import make_folder, writable_folder
 
@@ -277,7 +278,7 @@ def _moved(heat: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _scores(bundle: Bundle, model: nn.Module, pixels: np.ndarray) -> np.ndarray:
     device, parts = next(model.parameters()).device, []
-    with torch.inference_mode():
+    with torch.inference_mode(), WHOLE_FLOAT32:
         for start in range(0, len(pixels), BATCH):
             image = bundle.preprocessing.normalise(torch.from_numpy(pixels[start : start + BATCH]).to(device))
             parts.append(probabilities(bundle.task, model(image)).double().cpu().numpy())

@@ -16,6 +16,7 @@ from medmamba.bundle import Bundle
 from medmamba.errors import InputError
 from medmamba.explain.layers import MapLayout, check_layer, default_layers, find_layers, networks_of
 from medmamba.explain.methods import check_method, raw_cam, require_grad_cam
+from medmamba.predictor.network import WHOLE_FLOAT32
 
 if TYPE_CHECKING:
     from medmamba.data import Preprocessing
@@ -103,7 +104,7 @@ class HeatMapper:
         device = next(network.parameters()).device
         layout = MapLayout(network, self.size)
         parts: list[list[np.ndarray]] = []
-        with _frozen(network), torch.inference_mode(False), torch.enable_grad():
+        with _frozen(network), torch.inference_mode(False), torch.enable_grad(), WHOLE_FLOAT32:
             chosen = [modules[name] for name in layers]
             with raw_cam(check_method(method))(network, chosen, layout) as cam:
                 for start in range(0, len(pixels), BATCH):

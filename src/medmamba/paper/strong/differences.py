@@ -14,10 +14,15 @@ from medmamba.paper.strong.found import MODEL, RECIPE, Runs
 
 APART = ("retinamnist", "busi")  # no image of one is in the other: BreastMNIST is made from BUSI
 PARTS = "What each part of the recipe gives"
-_PARTS_LEAD = (
-    f"Each line changes one setting of the recipe for {label(MODEL)}: above 0, the recipe is better as it is. The mean "
-    "leaves BreastMNIST out, whose images are BUSI's. Differences without a word are not decided."
-)
+OF_PARTS = (*METRICS, "sensitivity")  # what is done for rare classes shows in no other
+WORDS = {  # settings for people
+    "augment": "augmentation",
+    "choose_from": "epoch chosen from share",
+    "drop_path_rate": "drop path",
+    "ema": "moving average of the weights",
+    "imbalance": "made up for rare classes by",
+    "label_smoothing": "label smoothing",
+}
 Groups = Iterable[Sequence[str]]  # data sets; of several the mean is meant
 
 
@@ -30,7 +35,11 @@ def differences_part(title: str, what: str, entries: Sequence[Entry]) -> Part:
 
 def sets_words(sets: Sequence[str]) -> str:
     """What tables call these data sets."""
-    return f"mean of the {len(sets)}" if len(sets) > 2 else " and ".join(SOURCES[data].title for data in sets)
+    if len(sets) == 1:
+        return SOURCES[sets[0]].title
+    return (
+        f"mean of the {len(sets)}" if len(sets) > 2 else f"mean of {' and '.join(SOURCES[data].title for data in sets)}"
+    )
 
 
 def over_rivals(found: Runs, rivals: Iterable[str], groups: Groups) -> list[Entry]:
@@ -76,22 +85,25 @@ def parts(found: Runs) -> Sheet:
     sets = [data for data in SOURCES if any(key[0] == data for key in changed)]
     groups = [APART] * set(APART).issubset(sets) + [(data,) for data in sets]
     changes = sorted({key[2] for key in changed})
-    entries = corrected([_without(found, settings, group, sets) for settings in changes for group in groups])
+    entries = corrected([_without(found, settings, group, sets) for settings in changes for group in groups], OF_PARTS)
     if not entries:
         return Sheet("parts", PARTS, ("No runs with a changed setting are there: not run.",), (), (), ())
     head = ("setting, and what it was changed to", *map(sets_words, groups))
     shown = []
-    for metric in METRICS:
-        title = f"{NAMES[metric]}: {RECIPE} less {RECIPE} without it"
+    for metric in OF_PARTS:
         body = []
         for place in range(0, len(entries), len(groups)):
             row = entries[place : place + len(groups)]
             cells = (entry.words(metric).replace(f": {UNDECIDED}", "") for entry in row)
             body.append((row[0].about["shown"], *cells))
-        words = [said for said in counts(entries) if NAMES[metric] in said]
-        shown.append(Part(title[0].upper() + title[1:], head, body, tuple(words), any(e.figures for e in entries)))
-    records = tuple(record for entry in entries for record in entry.records())
-    return Sheet("parts", PARTS, (_PARTS_LEAD,), tuple(shown), (), records)
+        name = f"{NAMES[metric][0].upper()}{NAMES[metric][1:]}"
+        words = tuple(counts(entries, [metric]))
+        shown.append(Part(name, head, body, words, any(entry.figures for entry in entries)))
+    lead = f"Each line changes one setting of the recipe for {label(MODEL)}: above 0, the recipe is better as it is. "
+    lead += "Differences without a word are not decided."
+    lead += " The mean leaves BreastMNIST out, whose images are BUSI's." * (APART in groups)
+    records = tuple(record for entry in entries for record in entry.records(OF_PARTS))
+    return Sheet("parts", PARTS, (lead,), tuple(shown), (), records)
 
 
 def _without(found: Runs, settings: str, group: Sequence[str], sets: Sequence[str]) -> Entry:
@@ -104,11 +116,13 @@ def _without(found: Runs, settings: str, group: Sequence[str], sets: Sequence[st
 
 
 def _change(changed: Mapping[str, Any], usual: Sequence[Mapping[str, Any]]) -> str:
-    """`mixup 0.2, changed to 0`; the recipe's own value only where it is known, each of its values by set."""
+    """`mixup 0.2, changed to 0`; the recipe's own value where it is known, of several numbers least and largest."""
     said = []
     for name, value in changed.items():
-        own = "/".join(dict.fromkeys(plain(each[name]) for each in usual if name in each))
-        said.append(f"{name} {own}, changed to {plain(value)}" if own else f"{name} {plain(value)}")
+        own = {plain(each[name]): each[name] for each in usual if name in each}
+        ends = list(own) if len(own) < 2 else [plain(end(own.values())) for end in (min, max)]
+        words = WORDS.get(name, name)
+        said.append(f"{words} {' to '.join(ends)}, changed to {plain(value)}" if own else f"{words} {plain(value)}")
     return "; ".join(said)
 
 

@@ -14,7 +14,7 @@ from medmamba.paper.run_result import RunResult
 from medmamba.paper.strong.found import Runs
 
 METRICS = ("accuracy", "auc")
-NAMES = {"accuracy": "accuracy", "auc": "AUC"}
+NAMES = {"accuracy": "accuracy", "auc": "AUC", "sensitivity": "mean sensitivity of the classes"}
 AHEAD, BEHIND, UNDECIDED = "ahead", "behind", "not decided"
 MEAN, DIFFERENCE, AS_ONE, GAIN = "mean", "difference", "as one", "gain"  # kinds of rows
 Sets = Mapping[str, Sequence[RunResult]]  # runs by data set
@@ -53,11 +53,11 @@ class Entry:
         words += f": {self.verdicts[metric]}" if metric in self.verdicts else ""
         return words if self.seeds == SEEDS else f"{words}, {seed_words(self.seeds)}"
 
-    def records(self) -> list[dict[str, Any]]:
+    def records(self, metrics: Sequence[str] = METRICS) -> list[dict[str, Any]]:
         """The same for a machine: an object a metric."""
         shared = {"kind": self.kind, **self.about, "sets": self.sets, "seeds": self.seeds}
         found = []
-        for metric in METRICS:
+        for metric in metrics:
             figure = self.figures.get(metric)
             names = ("mean", "sd", "low", "high", "p")
             numbers = {name: None if figure is None else getattr(figure, name) for name in names}
@@ -99,14 +99,14 @@ def together(found: Runs, data: str, runs: Sequence[RunResult], **about: Any) ->
     return Entry(AS_ONE, *shared, one, names), Entry(GAIN, *shared, gain, names)
 
 
-def corrected(entries: Sequence[Entry]) -> list[Entry]:
+def corrected(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> list[Entry]:
     """The differences of one table with a verdict on each metric, their p-values corrected for their number (Holm).
 
     Means over several data sets are corrected among themselves, and so are single sets: the means are the question, the
     sets tell where the answer is from. Fewer than all seeds get no verdict: they tell too little of their spread.
     """
     verdicts: list[dict[str, str]] = [{} for _ in entries]
-    for metric in METRICS:
+    for metric in metrics:
         for is_mean in (True, False):
             family = [k for k, entry in enumerate(entries) if entry.seeds == SEEDS and (len(entry.sets) > 1) is is_mean]
             figures = [entries[k].figures[metric] for k in family]
@@ -116,10 +116,10 @@ def corrected(entries: Sequence[Entry]) -> list[Entry]:
     return [replace(entry, verdicts=each) for entry, each in zip(entries, verdicts, strict=True)]
 
 
-def counts(entries: Sequence[Entry]) -> list[str]:
+def counts(entries: Sequence[Entry], metrics: Sequence[str] = METRICS) -> list[str]:
     """A sentence for each metric: how many differences were decided, and how."""
     said = []
-    for metric in METRICS:
+    for metric in metrics:
         found = [entry.verdicts[metric] for entry in entries if metric in entry.verdicts]
         outcome = ", ".join(f"{found.count(word)} {word}" for word in (AHEAD, BEHIND, UNDECIDED) if word in found)
         said += [f"Of {len(found)} differences in {NAMES[metric]}: {outcome}."] if found else []

@@ -93,7 +93,7 @@ def parts_tables(results: Path) -> str:
     sheet = read_sheet(results / OURS / "parts.json")
     lines = [*sheet.lead, ""]
     for part in sheet.parts:
-        lines += [f"{part.title}:", "", *table_lines(part.head, part.rows), ""]
+        lines += [part.title, "", *table_lines(part.head, part.rows), ""]
     return "\n".join(lines)
 
 

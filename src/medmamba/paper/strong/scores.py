@@ -95,7 +95,11 @@ def busi(found: Runs) -> Sheet:
     ):
         entries = [_entries(found, take, model, [BUSI], recipe)[0] for model in models]
         body = [(label(e.about["model"]), *(e.words(metric) for metric in METRICS)) for e in entries]
-        parts.append(Part(title, ("model", *NAMES.values()), body, has_runs=any(e.figures for e in entries)))
+        parts.append(
+            Part(
+                title, ("model", *(NAMES[metric] for metric in METRICS)), body, has_runs=any(e.figures for e in entries)
+            )
+        )
         records += [record for entry in entries for record in entry.records()]
         own += entries if recipe == RECIPE else []
     against, lifted = over_rivals(found, RIVALS_OF_BUSI, ([BUSI],)), lift(found, models, ([BUSI],))
