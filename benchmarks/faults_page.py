@@ -58,7 +58,7 @@ def faults(results: dict[str, Any]) -> str:
         lines.append(f"| {fault.what} | {numbers} | {fault.outcome} |")
     made = "Made by `python benchmarks/faults.py`"
     if results:
-        commits = " and ".join(sorted({commit(row) for row in rows.values()}))
+        commits = ", ".join(sorted({commit(row) for row in rows.values()}))
         made += f" ({commits}, {results['processor']}, seed {results['seed']}), each run being `{results['run']}`"
     return "\n".join([*lines, "", f"{made}."])
 
