@@ -324,7 +324,7 @@ def test_whatever_was_asked_of_torch_holds_again_after_an_answer(asked: str) -> 
     """In a process of its own: of some switches the first state cannot be had again."""
     program = f"""
 import torch
-from medmamba.predictor.network import WHOLE_FLOAT32
+from medmamba.device import WHOLE_FLOAT32
 
 {asked}
 products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv

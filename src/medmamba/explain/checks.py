@@ -24,12 +24,12 @@ from torch import nn
 
 from medmamba.bundle import Bundle
 from medmamba.data import Dataset, ImageSet, open_data, phantoms
+from medmamba.device import WHOLE_FLOAT32
 from medmamba.errors import InputError
 from medmamba.explain.layers import networks_of
 from medmamba.explain.maps import HeatMapper, merge, network_of
 from medmamba.explain.run import NOTE, predicted
 from medmamba.json_file import write_json
-from medmamba.predictor.network import WHOLE_FLOAT32
 from medmamba.tasks import probabilities
 from medmamba.writing import make_folder, writable_folder
 

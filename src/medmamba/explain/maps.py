@@ -13,10 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from medmamba.bundle import Bundle
+from medmamba.device import WHOLE_FLOAT32
 from medmamba.errors import InputError
 from medmamba.explain.layers import MapLayout, check_layer, default_layers, find_layers, networks_of
 from medmamba.explain.methods import check_method, raw_cam, require_grad_cam
-from medmamba.predictor.network import WHOLE_FLOAT32
 
 if TYPE_CHECKING:
     from medmamba.data import Preprocessing

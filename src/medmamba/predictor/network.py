@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from torch import nn
 
 from medmamba.bundle import DESCRIPTION, FILES, SCOPE, Bundle, load_bundle, load_model
-from medmamba.device import check_device, scan_backend, settle
+from medmamba.device import WHOLE_FLOAT32, check_device, scan_backend, settle
 from medmamba.manifest import find_file, undisturbed
 from medmamba.network import for_inference
 from medmamba.predictor.classifier import Classifier
@@ -24,59 +22,6 @@ from medmamba.tasks import probabilities
 AT_ONCE = (
     8 * 224 * 224
 )  # pixels that a processor takes through a network together: of more, no layer's map stays in cache
-
-
-class WholeFloat32:
-    """Inside a block with this, convolutions and matrix products on CUDA take all 23 bits of the numbers they multiply.
-
-    Convolutions by default, and products where somebody asked for it, take 10 (TF32), and then an answer depends in the
-    third digit on how many pictures are asked for together, and differs as much from that of a processor. The switches
-    are those of the process: the last thread that leaves its block puts them back, and until then torch refuses to tell
-    `torch.backends.cudnn.allow_tf32`, its older name for one of them.
-    """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._inside = 0
-        self._put_back: list[Callable[[], None]] = []
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if not self._inside:
-                self._put_back = [_switch_convolutions(), _switch_products()]
-            self._inside += 1
-
-    def __exit__(self, *reason: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if not self._inside:
-                for put_back in self._put_back:
-                    put_back()
-
-
-def _switch_convolutions() -> Callable[[], None]:
-    """Whole float32 for convolutions; call what is returned to put the switch back."""
-    convolutions: Any = torch.backends.cudnn.conv  # type: ignore[attr-defined]
-    before = convolutions.fp32_precision
-    convolutions.fp32_precision = "ieee"
-    return partial(setattr, convolutions, "fp32_precision", before)
-
-
-def _switch_products() -> Callable[[], None]:
-    """The same for matrix products, by the name with which TF32 was asked for: torch refuses to mix old and new."""
-    products: Any = torch.backends.cuda.matmul
-    if products.fp32_precision != "tf32":
-        return lambda: None
-    try:
-        before = torch.get_float32_matmul_precision()
-    except RuntimeError:  # by its new name
-        products.fp32_precision = "ieee"
-        return partial(setattr, products, "fp32_precision", "tf32")
-    torch.set_float32_matmul_precision("highest")
-    return partial(torch.set_float32_matmul_precision, before)
-
-
-WHOLE_FLOAT32 = WholeFloat32()
 
 
 class Answers(nn.Module):
