@@ -190,6 +190,28 @@ def test_every_method_makes_finite_maps(run, method):
     assert not any(module._forward_hooks for module in classifier.model.modules())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("method", ["gradcam", "layercam", "hirescam"])
+def test_on_the_card_heat_maps_are_those_of_the_processor(run, method):
+    """Also where products of TF32 were asked for, which differ in the third digit."""
+    pixels = np.random.default_rng(0).integers(0, 255, (3, 1, 64, 64), dtype=np.uint8)
+    stages = [f"stages.{index}" for index in range(4)]
+
+    def raw(device: str) -> list[np.ndarray]:
+        classifier = medmamba.load(run, device=device)
+        mapper = HeatMapper(classifier.bundle, classifier.model, method=method, layers=stages)
+        return mapper.raw(pixels, np.array([0, 1, 1]))
+
+    torch.set_float32_matmul_precision("high")
+    try:
+        for card, processor in zip(raw("cuda"), raw("cpu"), strict=True):
+            peak = np.abs(processor).max()
+            assert peak > 0
+            np.testing.assert_allclose(card / peak, processor / peak, atol=1e-4)
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 TIMM = {  # arguments, and rows of the map of a picture of 64 rows
     "resnet18": ({}, 8),
     "test_convnext": ({}, 8),
