@@ -45,6 +45,13 @@ LABELS: Mapping[str, str] = {
     "swin_tiny_patch4_window7_224": "Swin-T",
     "swin_small_patch4_window7_224": "Swin-S",
     "swin_base_patch4_window7_224": "Swin-B",
+    "repvgg_a1": "RepVGG-A1",
+    "mobilevitv2_200": "MobileViTv2-2.0",
+    "edgenext_base": "EdgeNeXt-B",
+    "nest_tiny": "NesT-T",
+    "mobileone_s4": "MobileOne-S4",
+    "cait_xxs36_224": "CaiT-XXS36",
+    "densenet169": "DenseNet-169",
 }
 
 
