@@ -6,6 +6,7 @@ Whatever a pickle among them would run makes a folder, MARKER, by whose absence 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
@@ -28,6 +29,9 @@ from medmamba.bundle import Bundle, load_model
 from medmamba.data import open_data, read_image
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Conformal, Decisions
+from medmamba.errors import InputError
+from medmamba.json_file import parse_json, write_json
+from medmamba.manifest import sealed
 from medmamba.models.official import read_checkpoint, recognise
 from medmamba.predictor import network
 from medmamba.tasks import Task
@@ -173,7 +177,7 @@ def _replace(folder: Path, name: str, content: bytes) -> None:
         about = path.with_name("bundle.json")
         entries = json.loads(about.read_text())
         entries["files"][path.name] = hashlib.sha256(content).hexdigest()
-        about.write_text(json.dumps(entries))
+        write_json(about, sealed(entries))
 
 
 def tensors_of(header: Any, data: bytes = b"", length: int | None = None) -> bytes:
@@ -240,7 +244,7 @@ DESCRIPTIONS: tuple[dict[str, Any] | bytes, ...] = (
     b'{"threshold": ' + b"9" * 100_000 + b"}",
     b"\xff\xfe",
     b"\0" * 1000,
-    {"threshold": float("nan")},
+    b'{"threshold": NaN}',
     {"files": {"../../weights.safetensors": "0" * 64}},
     {"files": {"/etc/passwd": "0" * 64}},
     {"files": {"weights.safetensors": "../weights"}},
@@ -290,7 +294,7 @@ def description(folder: Path, number: int) -> None:
     if isinstance(wrong, bytes):
         path.write_bytes(wrong)
     else:
-        path.write_text(json.dumps(json.loads(path.read_text()) | wrong))
+        write_json(path, sealed(json.loads(path.read_text()) | wrong))
 
 
 def mutated_bundle(folder: Path, number: int) -> None:
@@ -300,9 +304,13 @@ def mutated_bundle(folder: Path, number: int) -> None:
 
 
 def mutated_with_digest(folder: Path, number: int) -> None:
-    """The tensors of a bundle mutated, and their digest with them, so that they come as far as their reader."""
-    name = ("bundle/weights.safetensors", "bundle/scope.safetensors")[number % 2]
-    _replace(folder, name, mutate((folder / name).read_bytes(), number))
+    """One file of a bundle mutated, and its digest with it, so that it comes as far as its reader."""
+    name = f"bundle/{('bundle.json', 'weights.safetensors', 'scope.safetensors')[number % 3]}"
+    content = mutate((folder / name).read_bytes(), number)
+    if name.endswith(".json"):
+        with contextlib.suppress(InputError, AttributeError):  # what is no object has no digest
+            content = json.dumps(sealed(parse_json(content))).encode()
+    _replace(folder, name, content)
 
 
 def open_both(folder: Path) -> None:
@@ -494,7 +502,7 @@ KINDS = (
     Kind("lying header of scope.safetensors", 35, header_of("bundle/scope.safetensors"), open_bundle),
     Kind("bundle.json that asks for too much", len(DESCRIPTIONS), description, open_bundle, harmless=True),
     Kind("mutated bundle", 1000, mutated_bundle, open_bundle, harmless=True),
-    Kind("mutated tensors with a digest that fits", 500, mutated_with_digest, open_both, harmless=True),
+    Kind("mutated bundle with a digest that fits", 500, mutated_with_digest, open_both, harmless=True),
     Kind("npz that lies, explodes or climbs out", 15, archive, open_archive),
     Kind("npz with members that would land elsewhere", 6, climbing_archive, open_archive, harmless=True),
     Kind("mutated npz", 200, _copy("mutated", ".npz"), _opened("mutated.npz"), harmless=True),

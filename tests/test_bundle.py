@@ -1,10 +1,14 @@
+import copy
+import functools
 import hashlib
 import json
+import operator
 import os
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +19,7 @@ from medmamba.card import card, facts
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import FailedError, InputError
 from medmamba.json_file import write_json
+from medmamba.manifest import sealed
 from medmamba.tasks import Task
 from medmamba.writing import write_atomically
 
@@ -44,7 +49,7 @@ def rewrite(folder: Path, content: bytes) -> None:
 def edit(folder: Path, **changes: object) -> None:
     entries = json.loads((folder / "bundle.json").read_text())
     entries.update(changes)
-    (folder / "bundle.json").write_text(json.dumps({k: v for k, v in entries.items() if v != "DROP"}))
+    write_json(folder / "bundle.json", sealed({k: v for k, v in entries.items() if v != "DROP"}))
 
 
 def test_what_is_saved_comes_back_with_the_classes_in_order(saved: Path) -> None:
@@ -101,7 +106,7 @@ def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"format": 4}, "has format 4, this version reads 1 to 3; update medmamba"),
+        ({"format": 5}, "has format 5, this version reads 1 to 4; update medmamba"),
         ({"format": "DROP"}, "has format unknown"),
         ({"members": "DROP"}, "missing or unknown: members"),
         ({"files": "DROP"}, "missing or unknown: files"),
@@ -125,6 +130,37 @@ def test_a_wrong_entry_is_refused(saved: Path, changes: dict[str, object], words
     edit(saved, **changes)
     with pytest.raises(InputError, match=words):
         load_bundle(saved)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Where the values of JSON are that hold no others."""
+    children = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [leaf for key, child in children for leaf in leaves(child, (*path, key))] or [path]
+
+
+def test_every_value_that_was_changed_is_seen(saved: Path) -> None:
+    """Also one that is as possible: another threshold, another order of the classes."""
+    file = saved / "bundle.json"
+    whole = json.loads(file.read_text())
+    places = leaves(whole)
+    assert {("threshold",), ("classes", 0), ("preprocessing", "mean"), ("sha256",)} <= set(places)
+    for *outer, last in places:
+        entries = copy.deepcopy(whole)
+        inner = functools.reduce(operator.getitem, outer, entries)
+        inner[last] = {0: 1, 0.5: 0.25}.get(inner[last], "x") if not isinstance(inner[last], list | dict) else None
+        file.write_text(json.dumps(entries))
+        with pytest.raises(InputError, match=r"bundle\.json (is damaged, or was edited by hand|cannot be used): "):
+            load_bundle(saved)
+    file.write_text(json.dumps(whole | {"classes": whole["classes"][::-1]}))
+    with pytest.raises(InputError, match="entries are not those that were written; copy the whole folder again"):
+        load_bundle(saved)
+    file.write_text(json.dumps({name: whole[name] for name in whole if name != "sha256"}))
+    with pytest.raises(InputError, match="does not name its own SHA-256"):
+        load_bundle(saved)
+    file.write_text(json.dumps(whole, sort_keys=True))  # laid out anew
+    assert load_bundle(saved) == BUNDLE
+    replace(load_bundle(saved), threshold=0.3).save_description(saved)  # as docs/reference/bundle.md says
+    assert load_bundle(saved) == replace(BUNDLE, threshold=0.3)
 
 
 def test_missing_or_damaged_weights_are_refused(saved: Path) -> None:
@@ -151,10 +187,14 @@ def test_a_flipped_bit_of_the_weights_is_seen(tmp_path: Path, half: bool) -> Non
 
 def test_bundles_of_before_there_were_digests_are_read(saved: Path) -> None:
     before = (saved / "weights.safetensors").read_bytes()
-    edit(saved, format=1, files="DROP", members="DROP", mirror="DROP")
-    assert load_bundle(saved) == BUNDLE
-    load_model(saved)
+    written = json.loads((saved / "bundle.json").read_text())
+    for version, lacking in ((3, {"sha256"}), (1, {"sha256", "files", "members", "mirror"})):
+        older = {name: value for name, value in written.items() if name not in lacking}
+        write_json(saved / "bundle.json", older | {"format": version})
+        assert load_bundle(saved) == BUNDLE
+        load_model(saved)
     load_bundle(saved).save_description(saved)  # and have them from then on
+    assert json.loads((saved / "bundle.json").read_text()) == written
     assert load_bundle(saved).files == {"weights.safetensors": hashlib.sha256(before).hexdigest()}
     assert (saved / "weights.safetensors").read_bytes() == before
 

@@ -28,6 +28,8 @@ from medmamba.errors import FailedError, InputError
 from medmamba.evaluation import complexity
 from medmamba.explain.checks import randomised
 from medmamba.explain.maps import HeatMapper, network_of
+from medmamba.json_file import write_json
+from medmamba.manifest import sealed
 from medmamba.network import Ensemble
 from medmamba.report.checklists import checklists
 from medmamba.tasks import Task
@@ -264,7 +266,7 @@ def rewrite(folder: Path, content: bytes) -> None:
     (folder / "weights.safetensors").write_bytes(content)
     entries = json.loads((folder / "bundle.json").read_text())
     entries["files"] = {"weights.safetensors": hashlib.sha256(content).hexdigest()}
-    (folder / "bundle.json").write_text(json.dumps(entries))
+    write_json(folder / "bundle.json", sealed(entries))
 
 
 def test_damaged_and_foreign_weights_are_refused(tmp_path: Path, pair: list[Path]) -> None:
@@ -307,11 +309,12 @@ def test_a_disk_that_fails_leaves_nothing(tmp_path: Path, pair: list[Path], monk
 def test_the_format_is_one_that_older_versions_refuse(tmp_path: Path, pair: list[Path]) -> None:
     made = ensemble(pair, out=tmp_path / "both", mirror=True)
     entries = json.loads((made / "bundle.json").read_text())
-    assert entries["format"] == 3  # of which an older version says what it reads, and to update
+    assert entries["format"] == 4  # of which an older version says what it reads, and to update
+    del entries["sha256"]
     assert Bundle.from_dict(entries) == load_bundle(made)
 
     def refused(words: str, **changes: Any) -> None:
-        (made / "bundle.json").write_text(json.dumps(entries | changes))
+        write_json(made / "bundle.json", sealed(entries | changes))
         with pytest.raises(InputError, match=words):
             load_bundle(made)
 
@@ -322,7 +325,7 @@ def test_the_format_is_one_that_older_versions_refuse(tmp_path: Path, pair: list
     refused("cannot be used", members=[{"model": "medmamba_nano", "size": 1}])
     refused("expected a name and an object", members=[{"model": 3}])
     refused("cannot be used", members=3)
-    refused("this version reads 1 to 3; update medmamba", format=4)
+    refused("this version reads 1 to 4; update medmamba", format=5)
 
 
 # every verb

@@ -17,8 +17,7 @@ from medmamba.bundle import BACKBONE, CARD, WEIGHTS, Bundle, check_network, load
 from medmamba.card import UNKNOWN, figure
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
-from medmamba.json_file import read_json
-from medmamba.manifest import check_files, write_together
+from medmamba.manifest import check_files, read_description, write_together
 from medmamba.tasks import Task
 from medmamba.text import markdown_cell
 from medmamba.weights import pack_weights
@@ -27,7 +26,7 @@ from medmamba.writing import write_atomically
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 2
+FORMAT = 3
 _FORMAT_WITHOUT_DIGESTS = 1  # of earlier versions, which is read
 
 
@@ -117,9 +116,9 @@ class Backbone:
         """
         entries = dict(entries)
         version = entries.pop("format", "unknown")
-        if version not in (_FORMAT_WITHOUT_DIGESTS, FORMAT):
+        if version not in range(_FORMAT_WITHOUT_DIGESTS, FORMAT + 1):
             raise InputError(
-                f"it has format {version}, this version reads {_FORMAT_WITHOUT_DIGESTS} and {FORMAT}; update medmamba"
+                f"it has format {version}, this version reads {_FORMAT_WITHOUT_DIGESTS} to {FORMAT}; update medmamba"
             )
         if version == _FORMAT_WITHOUT_DIGESTS:
             entries |= {"files": {}}
@@ -140,14 +139,12 @@ def load_backbone(folder: str | os.PathLike[str]) -> Backbone:
         InputError: There is none in the folder, or it is damaged.
     """
     path = Path(folder) / BACKBONE
-    entries = read_json(path)
+    entries = read_description(path, FORMAT)
     try:
-        if not isinstance(entries, dict):
-            raise InputError(f"it holds a {type(entries).__name__}, not an object")
         backbone = Backbone.from_dict(entries)
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as reason:
         raise InputError(f"{path} cannot be used: {reason}") from None
-    if entries["format"] == FORMAT and WEIGHTS not in backbone.files:
+    if entries["format"] > _FORMAT_WITHOUT_DIGESTS and WEIGHTS not in backbone.files:
         raise InputError(f"{path} cannot be used: it does not name the SHA-256 of {WEIGHTS}; copy the folder again")
     return backbone
 

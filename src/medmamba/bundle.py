@@ -3,7 +3,7 @@
 `bundle.json` names the model, the classes in order, the preprocessing, the task and where all of it came from;
 `weights.safetensors` holds the tensors; `card.md` says the same in words. Nothing in it is a pickle. Several networks
 that answer as one (`medmamba.network.Ensemble`) are one bundle, with all tensors in one file. The description names the
-SHA-256 of the other files, and all of them are replaced as one: see `medmamba.manifest`.
+SHA-256 of the other files and of itself, and all of them are replaced as one: see `medmamba.manifest`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Decisions
 from medmamba.errors import InputError, suggest
-from medmamba.json_file import read_json
-from medmamba.manifest import check_files, find_file, named_files, undisturbed, write_together
+from medmamba.manifest import check_files, find_file, named_files, read_description, undisturbed, write_together
 from medmamba.tasks import Task
 from medmamba.weights import build_for, pack_weights, read_shapes, read_tensors
 from medmamba.writing import write_atomically
@@ -29,7 +28,7 @@ from medmamba.writing import write_atomically
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-FORMAT = 3
+FORMAT = 4
 _FORMAT_WITHOUT_ENSEMBLES, _FORMAT_WITHOUT_DIGESTS = 1, 2  # of earlier versions, which are read
 DESCRIPTION = "bundle.json"
 BACKBONE = "backbone.json"  # what `pretrain` writes in its place; see `medmamba.backbone`
@@ -245,15 +244,14 @@ def load_bundle(folder: str | os.PathLike[str]) -> Bundle:
         )
     if not path.is_file():
         raise InputError(f"{folder} is no trained model: it holds no {DESCRIPTION}; give the folder that train wrote")
-    entries = read_json(path)
+    entries = read_description(path, FORMAT)
     try:
-        if not isinstance(entries, dict):
-            raise InputError(f"it holds a {type(entries).__name__}, not an object")
         bundle = Bundle.from_dict(entries)
     except (ValueError, TypeError, AttributeError, KeyError, OverflowError) as reason:
         raise InputError(f"{path} cannot be used: {reason}") from None
     needed = FILES if bundle.decisions.scope is not None else (WEIGHTS,)
-    if entries["format"] == FORMAT and (lacking := [name for name in needed if name not in bundle.files]):
+    lacking = [name for name in needed if name not in bundle.files]
+    if lacking and entries["format"] > _FORMAT_WITHOUT_DIGESTS:
         raise InputError(f"{path} cannot be used: it does not name the SHA-256 of {lacking[0]}; copy the folder again")
     return bundle
 

@@ -8,11 +8,15 @@ whoever reads them, whenever the writer dies, finds all of before or all of afte
 3. each `NAME.new` is renamed to `NAME`.
 
 A reader takes the file that has the digest, `NAME` or else `NAME.new`.
+
+The description has a digest of its own entries as well, `sha256`: else a threshold or an order of classes that a bad copy
+or an editor changed would be believed. It is no signature: whoever can write the file can write its digest.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import re
 import time
@@ -27,6 +31,7 @@ from medmamba.writing import not_written, sync_folder, write_atomically
 Found = TypeVar("Found")
 
 NEW = ".new"
+SEAL = "sha256"  # the entry that a description has of itself
 _TRIES = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -90,7 +95,7 @@ def write_together(
         try:
             for name, content in new.items():
                 write_atomically(_new(folder / name), content)
-            write_json(folder / description, {**entries, "files": digests})
+            write_json(folder / description, sealed({**entries, "files": digests}))
         except BaseException:
             if named_files(folder / description) == before:  # else it is killed after that, and the new ones count
                 for name in new:
@@ -104,6 +109,44 @@ def write_together(
         sync_folder(folder)
     except OSError as reason:
         raise FailedError(not_written(folder / description, reason)) from reason
+
+
+def sealed(entries: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of a description, as JSON has them, with the SHA-256 of all of them as `sha256`.
+
+    It is of the values in the order of their names, not of the text: laying the file out anew changes nothing.
+    """
+    plain = {name: value for name, value in entries.items() if name != SEAL}
+    plain = json.loads(json.dumps(plain, allow_nan=False, default=str))
+    text = json.dumps(plain, sort_keys=True, ensure_ascii=False)
+    return {**plain, SEAL: hashlib.sha256(text.encode()).hexdigest()}
+
+
+def read_description(path: Path, latest: int) -> dict[str, Any]:
+    """The entries of a description, without its digest of itself.
+
+    Args:
+        path: The file.
+        latest: The `format` that is written now; descriptions of before it may have no digest, those of after it are
+            not looked at.
+
+    Raises:
+        InputError: It is no JSON object, or its entries are not those that were written.
+    """
+    entries = read_json(path)
+    if not isinstance(entries, dict):
+        raise InputError(f"{path} cannot be used: it holds a {type(entries).__name__}, not an object")
+    seal, version = entries.pop(SEAL, None), entries.get("format")
+    if isinstance(version, int) and version > latest:
+        return entries
+    if seal is None and version == latest:
+        raise InputError(f"{path} cannot be used: it does not name its own SHA-256; copy the folder again")
+    if seal not in (None, sealed(entries)[SEAL]):
+        raise InputError(
+            f"{path} is damaged, or was edited by hand: its entries are not those that were written; copy the whole "
+            "folder again, and change a model with medmamba's commands alone"
+        )
+    return entries
 
 
 def named_files(description: Path) -> dict[str, str]:

@@ -16,7 +16,8 @@ import torch
 from medmamba.bundle import Bundle, load_bundle, load_model
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import InputError
-from medmamba.json_file import read_json
+from medmamba.json_file import read_json, write_json
+from medmamba.manifest import sealed
 from medmamba.tasks import Task
 from medmamba.training.recipe import parse_recipe
 
@@ -120,11 +121,11 @@ def test_a_network_that_is_larger_than_its_weights_is_not_made(good: tuple[Path,
         ([10**7, 1], "does not fit the weights, which have"),
     ):
         entries["model_args"]["depths"] = depths
-        (folder / "bundle.json").write_text(json.dumps(entries))
+        write_json(folder / "bundle.json", sealed(entries))
         with pytest.raises(InputError, match=words):
             load_model(folder)
     entries["model_args"]["depths"] = [1, 1]
-    (folder / "bundle.json").write_text(json.dumps(entries))
+    write_json(folder / "bundle.json", sealed(entries))
     assert torch.equal(content.logits(folder), good[1])
     assert not torch.nn.modules.module._global_parameter_registration_hooks  # what counted is gone again
 

@@ -25,6 +25,8 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Conformal, Decisions
 from medmamba.ensembling import ensemble
 from medmamba.errors import InputError
+from medmamba.json_file import write_json
+from medmamba.manifest import sealed
 from medmamba.tasks import Task
 from medmamba.training import fit, pretrain
 from medmamba.training.checkpoint import load_checkpoint, save_checkpoint
@@ -75,7 +77,7 @@ def named(found: dict[str, tuple[Outcome, str]], outcome: Outcome) -> set[str]:
 def edit(folder: Path, change: Callable[[dict[str, Any]], object], file: str = "bundle.json") -> None:
     entries = json.loads((folder / file).read_text())
     change(entries)
-    (folder / file).write_text(json.dumps(entries))
+    write_json(folder / file, sealed(entries))
 
 
 def digest(path: Path) -> str:
@@ -346,6 +348,9 @@ def test_an_exported_file_and_its_record(run: Path) -> None:
     found = outcomes(path)
     assert named(found, Outcome.FAILED) == set()
     assert {"record", "files", "description", "answers", "comparison", "source"} <= named(found, Outcome.PASSED)
+    older = json.loads((run / "bundle.json").read_text())
+    write_json(run / "bundle.json", {name: older[name] for name in older if name != "sha256"} | {"format": 3})
+    assert outcomes(path)["source"][0] is Outcome.PASSED
     edit(run, lambda entries: entries.update(threshold=0.9))  # as calibrate would
     outcome, words = outcomes(path)["source"]
     assert (outcome, "threshold" in words) == (Outcome.FAILED, True)

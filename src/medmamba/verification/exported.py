@@ -8,7 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from medmamba.bundle import DESCRIPTION, Bundle
+from medmamba.bundle import DESCRIPTION, Bundle, load_bundle
 from medmamba.errors import InputError
 from medmamba.manifest import digest_of
 from medmamba.predictor import onnx_file
@@ -99,12 +99,11 @@ def check_source(file: Exported) -> str:
     path = file.path.parent / DESCRIPTION
     if not path.is_file():
         raise ImpossibleError("no model lies beside it to compare")
-    now = json.loads(path.read_text(encoding="utf-8"))
-    then = file.record["bundle"]
-    names = sorted({*now, *then}.difference(_KEPT))
-    if other := [name for name in names if now.get(name) != then.get(name)]:
+    # as they are read, so that one of them may have been written in an earlier format
+    now, then = load_bundle(path.parent).to_dict(), Bundle.from_dict(file.record["bundle"]).to_dict()
+    if other := [name for name in sorted(set(now).difference(_KEPT)) if now[name] != then[name]]:
         raise InputError(f"the model beside it was changed since the export: {', '.join(other)}; export it again")
-    mine, theirs = (each.get("provenance") or {} for each in (then, now))
+    mine, theirs = then["provenance"], now["provenance"]
     if mine.get("date") != theirs.get("date"):
         raise InputError(f"the model beside it is another run, of {theirs.get('date')}; export it again")
     return f"the model in {DESCRIPTION} beside it decides as the file does"
