@@ -9,8 +9,8 @@ whoever reads them, whenever the writer dies, finds all of before or all of afte
 
 A reader takes the file that has the digest, `NAME` or else `NAME.new`.
 
-The description has a digest of its own entries as well, `sha256`: else a threshold or an order of classes that a bad copy
-or an editor changed would be believed. It is no signature: whoever can write the file can write its digest.
+The description has a digest of its own entries as well, `sha256`: else a threshold or an order of classes that a bad
+copy or an editor changed would be believed. It is no signature: whoever can write the file can write its digest.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from medmamba.errors import FailedError, InputError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
+_NO_FILE = "there is a folder, a device or a pipe"
 _NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.EACCES)  # what file systems say that sync no folders
 
 
@@ -36,9 +37,11 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[IO[bytes]]:
     """A file to write to piece by piece, which takes the place of `path` when the block ends without an error.
 
     Raises:
-        OSError: As the system says it.
+        OSError: As the system says it; or a device, a pipe or the like is in its place.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, _NO_FILE, str(path))
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
@@ -88,6 +91,10 @@ def check_place(path: str | os.PathLike[str]) -> None:
     path = Path(path)
     if path.is_dir():
         raise InputError(f"{path} is a folder; name a file")
+    if path.is_symlink():  # which would be replaced, not what it leads to
+        raise InputError(f"{path} is a link to {os.readlink(path)}; name the file itself")
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is a device or a pipe; name a file")
     if not path.parent.is_dir():
         raise InputError(f"there is no folder {path.parent} to write {path.name} in; make it first")
     if not os.access(path.parent, os.W_OK):
@@ -149,4 +156,6 @@ def not_written(path: Path, reason: OSError) -> str:
         )
     if not path.parent.is_dir():
         return f"{path} could not be written: there is no folder {path.parent}; make it first"
+    if path.exists() and not path.is_file():
+        return f"{path} could not be written: {_NO_FILE}; name another place"
     return f"{path} could not be written ({reason.strerror or reason}); look after the disk{kept}"

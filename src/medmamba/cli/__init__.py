@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -34,18 +35,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     package.addHandler(handler := LogHandler())
     handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     try:
-        return parse(arguments).run()
+        code: int = parse(arguments).run()
+        sys.stdout.flush()  # a disk that is full says so here, not when the process ends
+        return code
     except InputError as reason:
-        print(printable(f"medmamba: {reason}"), file=sys.stderr)
-        return 2
+        return _end(str(reason), 2)
     except FailedError as reason:
-        print(printable(f"medmamba: {reason}"), file=sys.stderr)
-        return 1
+        return _end(str(reason), 1)
     except KeyboardInterrupt:
-        print("medmamba: stopped", file=sys.stderr)
+        return _end("stopped", 1)
+    except BrokenPipeError:  # whoever read the results has seen enough, as `head` does
+        _close_output()
         return 1
+    except PermissionError as reason:
+        return _end(f"{_named(reason)} is not allowed for this user ({reason.strerror}); mend the permissions", 2)
+    except OSError as reason:
+        _close_output()
+        return _end(f"{_named(reason)} failed ({reason.strerror or reason}); look after the disk and try again", 1)
     finally:
         package.removeHandler(handler)
+
+
+def _end(words: str, code: int) -> int:
+    print(printable(f"medmamba: {words}"), file=sys.stderr)
+    return code
+
+
+def _named(reason: OSError) -> str:
+    """What failed; the system names no file where one was open already, as the output is."""
+    return "reading or writing" if reason.filename is None else f"reading or writing {reason.filename}"
+
+
+def _close_output() -> None:
+    """What could not be written to standard output is not tried again when the process ends."""
+    if sys.stdout is not None and sys.stdout is sys.__stdout__:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def parse(arguments: Sequence[str] | None) -> Any:

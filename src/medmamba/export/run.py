@@ -7,7 +7,8 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -28,6 +29,7 @@ from medmamba.export.check import Answer, Check
 from medmamba.json_file import write_json
 from medmamba.predictor import network, onnx_file
 from medmamba.predictor.onnx_file import FORMAT, INPUT, OUTPUT
+from medmamba.training.provenance import installed
 from medmamba.writing import check_place, write_atomically
 
 logger = logging.getLogger(__name__)
@@ -104,8 +106,7 @@ def export(
     logger.info("writing %s", format)
     content = program.as_onnx(traced, about) if format == "onnx" else program.as_pt2(traced, about)
     logger.info("comparing it with the network on %d images: %s", len(pixels), source)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.") as beside:
-        written = Path(beside) / out.name
+    with _beside(out) as written:
         write_atomically(written, content)
         digest = hashlib.sha256(content).hexdigest()
         if hashlib.sha256(written.read_bytes()).hexdigest() != digest:
@@ -124,6 +125,21 @@ def export(
         os.replace(written, out)
         os.replace(onnx_file.record_of(written), onnx_file.record_of(out))
     return out, result
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A file of the same name in a folder beside it that is there meanwhile; messages name `out` in its place."""
+    try:
+        folder = tempfile.TemporaryDirectory(dir=out.parent, prefix=f".{out.name}.")
+    except OSError as reason:
+        raise InputError(f"nothing can be written to {out} ({reason.strerror}); name another place") from None
+    with folder as beside:
+        written = Path(beside) / out.name
+        try:
+            yield written
+        except FailedError as reason:
+            raise FailedError(str(reason).replace(str(written), str(out))) from reason
 
 
 def _about(bundle: Bundle, format: str) -> dict[str, Any]:
@@ -151,8 +167,8 @@ def _origin(provenance: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _version(package: str) -> str:
-    """As the package says itself: some are distributed under several names."""
-    return str(import_module(package).__version__)
+    """As it is installed, or, of those distributed under several names, as the package says itself."""
+    return installed(package) or str(import_module(package).__version__)
 
 
 def _images(folder: Path, bundle: Bundle, data: str | os.PathLike[str] | None) -> tuple[ImageSet, str]:

@@ -84,6 +84,7 @@ def open_session(content: bytes, name: str) -> Any:
     Raises:
         InputError: onnxruntime is not installed or cannot open it.
     """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would ask for a host of its maker's; read at the import
     try:
         import onnxruntime
     except ImportError as reason:
@@ -107,8 +108,9 @@ def check_record(path: Path, content: bytes) -> None:
     if not record.is_file():
         logger.warning("%s lies without its record %s, so it is not known whether it is whole", path, record.name)
         return
+    entries = read_json(record)
     try:
-        expected = read_json(record)["sha256"]
+        expected = entries["sha256"]
     except (ValueError, KeyError, TypeError) as reason:
         raise InputError(f"{record} is damaged ({one_line(reason)}); copy it again or export again") from None
     if hashlib.sha256(content).hexdigest() != expected:

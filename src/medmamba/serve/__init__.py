@@ -20,7 +20,8 @@ from medmamba.errors import FailedError, InputError, one_line
 logger = logging.getLogger(__name__)
 
 TOKEN = "MEDMAMBA_TOKEN"
-KEEP_ALIVE, LAST_WORK = 5, 30  # seconds: of an idle connection; for what is at work when the service is told to end
+KEEP_ALIVE = 5  # seconds of an idle connection
+LAST_WORK = 20  # seconds for what is at work when the service is told to end; deploy/medmamba.service waits 30
 
 
 def serve(
@@ -56,7 +57,8 @@ def serve(
     from medmamba.serve.service import MAX_PIXELS, Service, spare_a_core
 
     token = _token(host)
-    service = Service(load(model, device=device), card=_card(Path(model)), max_pixels=max_pixels or MAX_PIXELS)
+    limit = MAX_PIXELS if max_pixels is None else max_pixels
+    service = Service(load(model, device=device), card=_card(Path(model)), max_pixels=limit)
     spare_a_core()
     try:
         app = make_app(service, hosts=_names(host, allow_hosts), token=token)
@@ -135,6 +137,8 @@ def _token(host: str) -> str | None:
             f"{host} can be reached from other machines, and no token is set; put a long random one into the "
             f"environment variable {TOKEN}, or bind to 127.0.0.1"
         )
+    if not (token.isascii() and token.isprintable()):
+        raise InputError(f"the token in {TOKEN} has characters that a header cannot hold; make it of ASCII letters")
     return token or None
 
 

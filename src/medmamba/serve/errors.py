@@ -14,6 +14,7 @@ from starlette.requests import ClientDisconnect
 from medmamba.errors import InputError, TooLargeError
 
 BROKEN = "something went wrong here that is no fault of the request; the log of the service says where"
+ENDING = "the service ends and this request was not over; send it again when the service is back"
 _SENTENCES = {
     404: "there is nothing at this address; the page is at / and a description of the rest at /openapi.json",
     405: "this address does not take this method; see the header Allow",

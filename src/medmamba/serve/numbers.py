@@ -5,6 +5,7 @@ Format: https://prometheus.io/docs/instrumenting/exposition_formats/, version 0.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from medmamba.serve.errors import BROKEN, error_reply
+from medmamba.serve.errors import BROKEN, ENDING, error_reply
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +103,10 @@ class Watch:
             await self.app(scope, receive, send_watched)
         except TimeoutError:  # of a reply that is not taken: leaving closes the connection
             logger.info("a reply was not taken in time")
+        except asyncio.CancelledError:  # by the server, which ends and has waited as long as it does
+            logger.info("%s was not over when the service ended", _route(scope))
+            if not status:
+                await error_reply(503, ENDING)(scope, receive, send_watched)
         except Exception as reason:
             logger.error("%s failed: %s in %s", _route(scope), type(reason).__name__, _place(reason))
             if not status:

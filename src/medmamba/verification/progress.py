@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -63,7 +64,11 @@ def check_resume(path: Path, run: Described) -> str:
     epochs = [Epoch(**epoch) for epoch in state["history"]]
     if run.description_file.is_file():
         _check_same_run(path, state, _provenance(run))
-    shared = list(zip(epochs, read_history(path.parent / HISTORY), strict=False))
+    try:
+        told = read_history(path.parent / HISTORY)
+    except (ValueError, KeyError, TypeError, csv.Error):
+        raise ImpossibleError(f"it reads; {HISTORY} does not, with which it is compared") from None
+    shared = list(zip(epochs, told, strict=False))
     if other := [mine.epoch for mine, theirs in shared if mine != theirs]:
         raise InputError(f"{path.name} and {HISTORY} tell of different epochs {other[0]}; one is of another run")
     return f"{path.name} goes on after epoch {len(epochs)}"
