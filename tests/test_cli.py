@@ -6,12 +6,14 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from medmamba.bundle import load_bundle, read_weights
 from medmamba.cli import main
 from medmamba.cli.console import parse_arguments, print_table
 from medmamba.errors import InputError
@@ -193,6 +195,57 @@ def test_f008_a_backend_that_is_not_there_is_refused_at_the_start(tmp_path):
     assert "there is no scan backend 'mamba_ssm'; choose one of cpu, cuda, triton, chunked, reference" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_an_output_that_takes_nothing_is_one_sentence(tmp_path):
+    command = [sys.executable, "-m", "medmamba", "info"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == (
+        "medmamba: reading or writing failed (No space left on device); look after the disk and try again"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)  # as `head` does when it has seen enough
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    os.close(writer)
+    assert done.returncode == 1
+    assert "Broken pipe" not in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_this_user_may_not_read_is_code_2(run, pictures, monkeypatch, capsys):
+    def deny(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("medmamba.manifest.digest_of", deny)  # tests may run as root, who may read everything
+    assert main(["predict", str(run), str(pictures), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"medmamba: reading or writing {run / 'weights.safetensors'} is not allowed for this user (Permission denied); "
+        "mend the permissions"
+    )
+
+
+def test_a_model_that_stands_among_the_images_is_named(run, pictures, capsys):
+    for arguments in ([str(pictures / "0.png"), str(run)], [str(run), str(pictures), "other/model.onnx"]):
+        assert main(["predict", *arguments]) == 2
+        assert capsys.readouterr().err.endswith(
+            f"medmamba: {arguments[-1]} is a trained model, and stands among the images; name one model, and it first\n"
+        )
+
+
+@pytest.mark.parametrize(
+    ("ended", "code"), [("stopped by Ctrl-C", 1), ("stopped by SIGTERM", 1), ("finished after 3 epochs", 0)]
+)
+def test_a_run_that_was_stopped_is_not_taken_for_a_finished_one(run, tmp_path, monkeypatch, capsys, ended, code):
+    """So that what a script does next is not done with half a training."""
+    folder = tmp_path / "run"
+    bundle = load_bundle(run)
+    replace(bundle, provenance={**bundle.provenance, "ended": ended}).save(folder, read_weights(run))
+    monkeypatch.setattr("medmamba.training.run.fit", lambda *_, **__: folder)
+    assert main(["train", "phantoms:60", "--out", str(folder), *TRAIN]) == code
+    assert capsys.readouterr().out == f"{folder}\n"
 
 
 BROKEN = {

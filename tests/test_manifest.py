@@ -14,7 +14,7 @@ from medmamba.data.preprocessing import Preprocessing
 from medmamba.errors import FailedError, InputError
 from medmamba.manifest import find_file, named_files, undisturbed, write_together
 from medmamba.tasks import Task
-from medmamba.writing import check_place, new_folder
+from medmamba.writing import check_place, new_folder, write_atomically
 
 NAMES = ("a.bin", "b.bin")
 STEPS = ("fsync", "replace", "unlink")  # of the system, before each of which a writer may die
@@ -216,6 +216,21 @@ def test_a_place_that_cannot_be_written_to_is_named_before_the_work(tmp_path: Pa
         check_place(tmp_path)
     with pytest.raises(InputError, match=r"there is no folder .*absent"):
         check_place(tmp_path / "absent" / "x.json")
+
+
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path: Path) -> None:
+    """A device, which root could replace; a pipe; a link, of which not what it leads to would be replaced."""
+    (tmp_path / "real.csv").write_bytes(b"old")
+    (tmp_path / "link.csv").symlink_to("real.csv")
+    with pytest.raises(InputError, match=r"link\.csv is a link to real\.csv; name the file itself"):
+        check_place(tmp_path / "link.csv")
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is a device or a pipe; name a file"):
+        check_place(tmp_path / "pipe")
+    with pytest.raises(FailedError, match="there is a folder, a device or a pipe; name another place"):
+        write_atomically(tmp_path / "pipe", b"new")
+    assert (tmp_path / "pipe").is_fifo()
+    assert {path.name for path in tmp_path.iterdir()} == {"real.csv", "link.csv", "pipe"}
 
 
 def test_digests_are_those_of_the_bytes(tmp_path: Path) -> None:

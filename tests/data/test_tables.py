@@ -158,12 +158,24 @@ def test_labels_with_a_bar_are_one_name_unless_several_are_asked_for(make_table:
         ("file,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 14"),
         ("file,label\n" + rows().replace("i/3.png,b", "i/3.png,"), "1 images without a label: i/3.png"),
         ("file,label\n", "a header but no rows"),
-        ("", "no column 'file', only nothing"),
+        ("", "begins with no header; a table has one"),
+        ("sep=,\nfile,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 15"),
     ],
 )
 def test_faulty_tables_are_refused_in_words(make_table: Make, text: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         open_data(make_table(text, FILES))
+
+
+@pytest.mark.parametrize("head", ["sep=;\n", '"sep=;"\r\n', "SEP=;\n"])
+def test_the_line_with_which_excel_names_its_separator_is_no_header(make_table: Make, head: str) -> None:
+    texts = "file,label\n" + rows(), head + semicolons()
+    plain, told = (open_data(make_table(text, FILES)).fingerprint() for text in texts)
+    assert told == plain
+
+
+def semicolons() -> str:
+    return ("file,label\n" + rows()).replace(",", ";")
 
 
 def test_missing_files_are_listed_five_and_a_count(make_table: Make) -> None:

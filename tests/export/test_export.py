@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -224,6 +225,30 @@ def test_a_file_that_came_out_damaged_is_not_kept(run_folder, exported, tmp_path
     with pytest.raises(FailedError, match="is not the one that was written"):
         export(run_folder, out=tmp_path / "new.onnx", images=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_takes_nothing_is_named_as_it_was_given(run_folder, tmp_path, monkeypatch):
+    def full(path, content):
+        raise FailedError(f"{path} could not be written: the disk is full")
+
+    monkeypatch.setattr(run, "write_atomically", full)
+    with pytest.raises(FailedError, match=f"^{re.escape(str(tmp_path / 'new.onnx'))} could not be written"):
+        export(run_folder, out=tmp_path / "new.onnx", images=1)
+
+    def refuse(**_):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(run.tempfile, "TemporaryDirectory", refuse)
+    with pytest.raises(InputError, match=r"nothing can be written to .*new\.onnx \(No such file or directory\)"):
+        export(run_folder, out=tmp_path / "new.onnx", images=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_engine_is_told_to_send_nothing(exported, monkeypatch):
+    """It looks up its maker's host as soon as it is imported, unless this is set before."""
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY")
+    medmamba.load(exported)
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 def test_a_wrong_graph_is_not_kept_and_the_old_file_stays(run_folder, exported, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """The service on a real port: what must be so for it to start, how it ends, and hostile connections."""
 
+import asyncio
 import contextlib
 import json
 import re
@@ -23,6 +24,7 @@ from medmamba.serve import TOKEN, connections
 from medmamba.serve.app import make_app
 from medmamba.serve.connections import Connection
 from medmamba.serve.limits import Limits
+from medmamba.serve.numbers import Numbers, Watch
 
 MB = 1 << 20
 
@@ -55,6 +57,42 @@ def test_other_machines_are_let_in_with_a_token_alone(run, capsys, monkeypatch):
         assert TOKEN in capsys.readouterr().err
     monkeypatch.setenv(TOKEN, "   ")
     assert main(["serve", str(run), "--host", "0.0.0.0"]) == 2
+
+
+@pytest.mark.parametrize("token", ["abc\udcff", "geheimw\u00f6rt", "two\tparts"])
+def test_a_token_that_no_header_can_hold_is_refused(run, capsys, monkeypatch, token):
+    monkeypatch.setenv(TOKEN, token)
+    assert main(["serve", str(run), "--port", "0"]) == 2
+    assert f"the token in {TOKEN} has characters that a header cannot hold" in capsys.readouterr().err
+
+
+def test_no_pixels_are_no_limit(run, capsys):
+    for limit in ("0", "-5"):
+        assert main(["serve", str(run), "--port", "0", "--max-pixels", limit]) == 2
+        assert "is no limit; give a whole number from 1" in capsys.readouterr().err
+
+
+def test_a_request_that_outlasts_the_service_is_told_so(caplog):
+    sent, numbers = [], Numbers()
+
+    async def forever(scope, receive, send):
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    async def end():
+        scope = {"type": "http", "method": "POST", "path": "/v1/predict", "headers": []}
+        task = asyncio.create_task(Watch(forever, numbers)(scope, None, send))
+        await asyncio.sleep(0)
+        task.cancel()  # as the server does when it has waited long enough
+        await task
+
+    with caplog.at_level("INFO", "medmamba"):
+        asyncio.run(end())
+    assert sent[0]["status"] == json.loads(sent[1]["body"])["error"]["status"] == 503
+    assert "was not over when the service ended" in caplog.text
+    assert numbers.now == 0
 
 
 def test_a_port_that_is_taken_is_a_sentence(run, capsys):

@@ -1,7 +1,8 @@
 """The command line.
 
-Progress and warnings go to standard error, results to standard output. Exit codes: 0 done; 1 the run failed, or some
-rows did; 2 the request was wrong and nothing was started. Nothing heavy is imported before a verb runs.
+Progress and warnings go to standard error, results to standard output. Exit codes: 0 done; 1 the run failed or was
+stopped, or some rows failed; 2 the request was wrong and nothing was started. Nothing heavy is imported before a verb
+runs.
 """
 
 from __future__ import annotations
@@ -68,9 +69,9 @@ def _named(reason: OSError) -> str:
 
 def _close_output() -> None:
     """What could not be written to standard output is not tried again when the process ends."""
-    if sys.stdout is not None and sys.stdout is sys.__stdout__:
+    if (stream := sys.__stdout__) is not None and stream is sys.stdout:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
         os.close(nowhere)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from pathlib import Path
 
 from medmamba.data.listing import few
 from medmamba.errors import InputError, suggest
+
+_SEPARATOR = re.compile(r'"?sep=([\t,;])"?\r?\n', re.IGNORECASE)
 
 # What each column is called here, and what other people call it: letters and digits alone, in lower case.
 OWN_NAMES = {"file": ("file",), "label": ("label",), "split": ("split",), "patient": ("patient", "group")}
@@ -94,21 +97,28 @@ class Columns:
 def read_columns(path: Path) -> Columns:
     """Read a table with a header, separated by commas, tabs or semicolons, in UTF-8, or UTF-16 with a byte order mark.
 
+    A line `sep=;` before the header, which Excel takes as the separator and hides, is taken so here too.
+
     Raises:
         InputError: It cannot be read, is not well-formed, has two columns of one name, or has no rows.
     """
     text = _text(path)
-    delimiter = max("\t,;", key=io.StringIO(text, newline="").readline().count)
+    told = _SEPARATOR.match(text)
+    first = 1 if told is None else 2  # line of the header
+    text = text if told is None else text[told.end() :]
+    delimiter = told[1] if told else max("\t,;", key=io.StringIO(text, newline="").readline().count)
     try:
         rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error as error:
         raise InputError(f"{path} is not a well-formed table ({error}); save it again as CSV") from None
     header = [title.strip() for title in rows[0]] if rows else []
+    if not any(header):
+        raise InputError(f"{path} begins with no header; a table has one, and a row for each image below it")
     if twice := [name for name, count in Counter(map(str.lower, header)).items() if name and count > 1]:
         raise InputError(f"{path} has two columns named {twice[0]!r}; rename or remove one")
-    body = [(number, row) for number, row in enumerate(rows[1:], 2) if any(cell.strip() for cell in row)]
+    body = [(number, row) for number, row in enumerate(rows[1:], first + 1) if any(cell.strip() for cell in row)]
     _refuse_rows(path, f"not {len(header)} cells", [number for number, row in body if len(row) != len(header)])
-    if header and not body:
+    if not body:
         raise InputError(f"{path} has a header but no rows; expected one an image")
     return Columns(path, {title: [row[at].strip() for _, row in body] for at, title in enumerate(header) if title})
 

@@ -198,8 +198,11 @@ class Predict:
 
 def model_and_images(first: str, others: tuple[str, ...]) -> tuple[Path, tuple[str, ...]]:
     """What was named as model and as images; the model in the box, which is said, where the first is an image."""
+    from medmamba.bundle import DESCRIPTION
     from medmamba.data.finding import names_images
 
+    if models := [name for name in others if (Path(name) / DESCRIPTION).is_file() or Path(name).suffix == ".onnx"]:
+        raise InputError(f"{models[0]} is a trained model, and stands among the images; name one model, and it first")
     if not names_images(first):
         return Path(first), others
     return model_in_the_box(), (first, *others)

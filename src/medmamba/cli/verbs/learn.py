@@ -83,9 +83,7 @@ class Train:
             allow=self.allow,
             command=" ".join(["medmamba", *sys.argv[1:]]),
         )
-        if is_first_process():
-            print(folder)
-        return 0
+        return told(folder)
 
 
 @dataclass(frozen=True)
@@ -118,9 +116,17 @@ class Pretrain:
             allow=self.allow,
             command=" ".join(["medmamba", *sys.argv[1:]]),
         )
-        if is_first_process():
-            print(folder)
+        return told(folder)
+
+
+def told(folder: Path) -> int:
+    """Print where a run is; its exit code: 1 where it was stopped before its end, so that nothing goes on with it."""
+    if not is_first_process():
         return 0
+    print(folder)
+    from medmamba.backbone import load_start
+
+    return 1 if str(load_start(folder).provenance.get("ended")).startswith("stopped") else 0
 
 
 @dataclass(frozen=True)
