@@ -183,7 +183,7 @@ def told(given: Try, number: signal.Signals, words: str) -> Outcome | None:
     found = ask(state, given.run)
     if command.code == -number and (not found.resumable or found.saved == EPOCHS):
         return resumed(given, found)  # nothing had begun, or nothing was left but a picture and a sentence
-    return stopped(given, command, words, codes=(0, 1))
+    return stopped(given, command, words)
 
 
 def terminate(given: Try) -> Outcome | None:
