@@ -95,7 +95,7 @@ def test_the_answer_is_the_mean_of_the_members_probabilities(tmp_path: Path, tas
 def test_one_model_with_mirrored_pictures_and_models_of_two_kinds(tmp_path: Path) -> None:
     nano = save(tmp_path / "nano")
     resnet = save(tmp_path / "resnet", 1, model="test_resnet", model_args={})
-    with pytest.raises(InputError, match="1 models make no ensemble; name two or more, or one to be asked of mirrored"):
+    with pytest.raises(InputError, match="1 model cannot make an ensemble; name two or more, or one to be"):
         ensemble([nano], out=tmp_path / "no")
     alone = medmamba.load(ensemble([nano], out=tmp_path / "mirrored", mirror=True), device="cpu")
     turned = np.ascontiguousarray(PIXELS[..., ::-1])
@@ -244,8 +244,8 @@ def test_members_of_other_questions_are_refused_and_nothing_is_written(
         ([pair[0], sizes], r"read images differently \(height 48 and 32, fit letterbox and squash\)"),
         ([pair[0], made], "is an ensemble already"),
         ([pair[0], tmp_path / "seed1" / ".." / "seed0"], "is named twice"),
-        ([pair[0]], "1 models make no ensemble"),
-        ([], "0 models make no ensemble"),
+        ([pair[0]], "1 model cannot make an ensemble"),
+        ([], "0 models cannot make an ensemble"),
         ([pair[0], tmp_path / "nowhere"], "there is no folder"),
         ([pair[0], tmp_path / "taken"], r"holds no bundle\.json"),
     ]

@@ -14,6 +14,7 @@ from medmamba.bundle import Bundle, Member, load_bundle, load_model
 from medmamba.data.related import seen_by, united
 from medmamba.errors import InputError
 from medmamba.predictor.opening import check_alike
+from medmamba.text import counted
 from medmamba.writing import new_folder
 
 
@@ -84,7 +85,8 @@ def name_of(models: Sequence[str], mirror: bool) -> str:
 def _check_request(folders: Sequence[Path], out: Path, mirror: bool) -> None:
     if len(folders) < (1 if mirror else 2):
         raise InputError(
-            f"{len(folders)} models make no ensemble; name two or more, or one to be asked of mirrored pictures too"
+            f"{counted(len(folders), 'model')} cannot make an ensemble; name two or more, or one to be asked of "
+            "mirrored pictures too"
         )
     taken: set[Path] = set()
     for folder in folders:

@@ -1,4 +1,4 @@
-"""Names that others chose, on their way to a terminal, a card or a spreadsheet."""
+"""Words for people: numbers of things, and names that others chose, for a terminal, a card or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -9,6 +9,11 @@ _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")  # control characters, halves of characte
 _DIRECTIONS = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")  # they turn the rest of a line round
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 file`, `2 files`: of a noun with a regular plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def has_control(text: str) -> bool:

@@ -58,7 +58,7 @@ def test_what_a_folder_holds_besides_images(make_folder: Make, caplog: pytest.Lo
         (flat / name).write_bytes(b"x")
     with caplog.at_level(logging.WARNING):
         assert [path.name for _, path in find_images([flat])] == ["000.png", "scan.DCM"]
-    assert "skipped 3 files that are not images: .md (1), hidden or system (2)" in caplog.text
+    assert "skipped 3 files of other kinds than images: .md (1), hidden or system (2)" in caplog.text
 
 
 def test_dicom_is_found_without_an_extension_as_scanners_write_it(make_folder: Make) -> None:

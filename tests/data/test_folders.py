@@ -139,7 +139,7 @@ def test_f065_extensions_in_any_case_and_the_skipped_ones_counted(make_folder: M
     data = open_data(root, classes=("x", "y"))
     found = sorted(name for split in data.splits for name in data.split(split).names if name.startswith("x/"))
     assert found == [f"x/{name}" for name in images]
-    assert "skipped 1 files that are not images: .txt (1)" in data.notes
+    assert "skipped 1 file of other kinds than images: .txt (1)" in data.notes
 
 
 def test_litter_is_neither_an_image_nor_a_class(make_folder: Make) -> None:
@@ -149,7 +149,7 @@ def test_litter_is_neither_an_image_nor_a_class(make_folder: Make) -> None:
     data = open_data(root)
     assert data.classes == ("a", "b")
     assert sum(len(data.split(split)) for split in data.splits) == 10
-    assert "skipped 3 files that are not images: hidden or system (3)" in data.notes
+    assert "skipped 3 files of other kinds than images: hidden or system (3)" in data.notes
 
 
 def test_nested_folders_belong_to_their_class(make_folder: Make) -> None:
@@ -160,7 +160,7 @@ def test_nested_folders_belong_to_their_class(make_folder: Make) -> None:
 def test_what_stands_beside_the_class_folders_is_named(make_folder: Make) -> None:
     root = make_folder({"train/a": 8, "train/b": 8, "masks": 3, "": 1})
     notes = " / ".join(open_data(root).notes)
-    assert "in no class folder: 1 files beside these" in notes
+    assert "in no class folder: 1 file beside these" in notes
     assert "no split: the folders masks" in notes
 
 

@@ -55,5 +55,5 @@ def test_html_is_a_class_name_like_any_other(make_folder: Make) -> None:
 def test_a_file_name_that_is_no_text_is_refused_in_words(make_folder: Make) -> None:
     root = make_folder({"a": 4, "b": 4})
     save_image(root / "x.png").rename(os.fsdecode(os.fsencode(root / "a") + b"/\xff.png"))
-    with pytest.raises(InputError, match=r"set has 1 files whose names are no Unicode text, as 'a/\\udcff\.png'"):
+    with pytest.raises(InputError, match=r"set has 1 file with names that are no Unicode text, as 'a/\\udcff\.png'"):
         open_data(root)

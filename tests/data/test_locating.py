@@ -45,7 +45,7 @@ def test_only_images_are_added_to_a_name(table: Path) -> None:
     (table.parent / "img/003.txt").write_text("a report")
     (table.parent / "img/004").mkdir()
     for cell in ("img/003", "img/004"):
-        with pytest.raises(InputError, match=rf"names 1 files that do not exist: {cell}"):
+        with pytest.raises(InputError, match=rf"names 1 file that cannot be found: {cell}"):
             locate(table, [cell])
 
 
@@ -69,19 +69,19 @@ def test_capitals_and_accents_written_in_another_way(table: Path) -> None:
 
 def test_all_missing_files_are_counted_and_the_first_named(table: Path) -> None:
     cells = [f"img/no{row}.png" for row in range(9)] + ["img/001.png", "a\0b", "x" * 5000]
-    with pytest.raises(InputError, match=r"names 11 files that do not exist: img/no0\.png, .*no4\.png and 6 more"):
+    with pytest.raises(InputError, match=r"names 11 files that cannot be found: img/no0\.png, .*no4\.png and 6 more"):
         locate(table, cells)
 
 
 def test_two_ways_to_write_one_file_are_two_rows_of_it(table: Path) -> None:
-    with pytest.raises(InputError, match=r"1 files more than once: img/001\.png"):
+    with pytest.raises(InputError, match=r"1 file more than once: img/001\.png"):
         locate(table, ["img/001", "img\\001.png"])
 
 
 def test_images_that_no_row_names_are_counted(table: Path) -> None:
     save_image(table.parent / "elsewhere/x.png")
     (table.parent / "img/notes.txt").write_text("no image")
-    assert locate(table, ["img/001.png"])[1] == ("unmatched: 2 images beside those of t.csv are in none of its rows",)
+    assert locate(table, ["img/001.png"])[1] == ("unmatched: 2 images beside those of t.csv in none of its rows",)
     assert locate(table, ["img/001.png", "img/002.JPG", "img/é.png"])[1] == ()
     assert "unmatched: 4 images" in locate(table, ["top.png"])[1][0]  # beside it and below
 
@@ -91,14 +91,14 @@ def test_images_elsewhere_are_found_and_what_is_beside_them_is_counted(table: Pa
     save_image(run / "curves.png")
     files, notes = locate(run / "splits.csv", ["../../img/001.png", str(table.parent / "img/002.JPG")])
     assert [file.is_file() for file in files] == [True, True]
-    assert notes == ("unmatched: 1 images beside those of splits.csv are in none of its rows",)
+    assert notes == ("unmatched: 1 image beside those of splits.csv in none of its rows",)
 
 
 def test_a_table_in_the_working_directory(table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(table.parent)
     files, notes = locate(Path("t.csv"), ["img/001", "top.png"])
     assert [file.as_posix() for file in files] == ["img/001.png", "top.png"]
-    assert "unmatched: 2 images beside those of t.csv are in none of its rows" in notes
+    assert "unmatched: 2 images beside those of t.csv in none of its rows" in notes
 
 
 def test_the_notes_reach_the_data_set(table: Path) -> None:

@@ -12,6 +12,7 @@ from medmamba.data import open_data
 from medmamba.data.dataset import _place
 from medmamba.errors import InputError
 from medmamba.tasks import Task
+from medmamba.text import counted
 
 Make = Callable[..., Path]
 COLOURED = ("benign/benign_013.png", "normal/normal_113.png")
@@ -148,18 +149,18 @@ def test_labels_with_a_bar_are_one_name_unless_several_are_asked_for(make_table:
         ("files,label\n" + rows(), "no column 'file', only files, label; did you mean 'files'"),
         ("file,label,label\n" + rows(extra=lambda row: ",a"), "two columns named 'label'"),
         ("file,label,split\n" + rows(extra=lambda row: ",dev"), "splits named dev; expected train"),
-        ("file,label,split\n" + rows(extra=lambda row: ",train" if row else ","), "no split in 1 rows: lines 2"),
+        ("file,label,split\n" + rows(extra=lambda row: ",train" if row else ","), "no split in 1 row: lines 2"),
         (
             "file,label,patient,group\n" + rows(extra=lambda row: ",1,2"),
             "several columns that may be the patient: patient, group; say which",
         ),
         ("file,label,patient\n" + rows(extra=lambda row: "," if row < 7 else ",p"), "no patient in 7 rows: lines 2, 3"),
         ("file,label\n" + rows() + rows(), "12 files more than once: i/0.png.* and 7 more"),
-        ("file,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 14"),
-        ("file,label\n" + rows().replace("i/3.png,b", "i/3.png,"), "1 images without a label: i/3.png"),
+        ("file,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 row: lines 14"),
+        ("file,label\n" + rows().replace("i/3.png,b", "i/3.png,"), "1 image without a label: i/3.png"),
         ("file,label\n", "a header but no rows"),
         ("", "begins with no header; a table has one"),
-        ("sep=,\nfile,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 rows: lines 15"),
+        ("sep=,\nfile,label\n" + rows() + "i/0.png,b,x\n", "not 2 cells in 1 row: lines 15"),
     ],
 )
 def test_faulty_tables_are_refused_in_words(make_table: Make, text: str, message: str) -> None:
@@ -180,7 +181,7 @@ def semicolons() -> str:
 
 def test_missing_files_are_listed_five_and_a_count(make_table: Make) -> None:
     path = make_table("file,label\n" + rows(), FILES[:4])
-    with pytest.raises(InputError, match=r"names 8 files that do not exist: i/4.png, .*i/8.png and 3 more"):
+    with pytest.raises(InputError, match=r"names 8 files that cannot be found: i/4.png, .*i/8.png and 3 more"):
         open_data(path)
 
 
@@ -267,7 +268,9 @@ def test_files_outside_the_folder_of_a_table_are_read_only_where_that_is_allowed
     lines = (path.read_text().splitlines()[1 + row].split(",", 1)[1] for row in range(len(FILES)))
     (home / "t.csv").write_text("\n".join(["file,label", *map(",".join, zip(cells, lines, strict=True))]))
     count = len(FILES) if how == "link to a folder" else 1
-    with pytest.raises(InputError, match=rf"t\.csv names {count} files outside its folder: .*--allow outside-folder"):
+    with pytest.raises(
+        InputError, match=rf"t\.csv names {counted(count, 'file')} outside its folder: .*--allow outside-folder"
+    ):
         open_data(home / "t.csv")
     data = open_data(home / "t.csv", allow=("outside-folder",))
     assert data.allowed == (f"outside-folder: t.csv names {count} of {len(FILES)} files outside its folder",)

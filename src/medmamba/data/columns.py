@@ -13,6 +13,7 @@ from pathlib import Path
 
 from medmamba.data.listing import few
 from medmamba.errors import InputError, suggest
+from medmamba.text import counted
 
 _SEPARATOR = re.compile(r'"?sep=([\t,;])"?\r?\n', re.IGNORECASE)
 
@@ -146,4 +147,6 @@ def _plain(title: str) -> str:
 
 def _refuse_rows(path: Path, what: str, rows: list[int]) -> None:
     if rows:
-        raise InputError(f"{path} has {what} in {len(rows)} rows: lines {few([str(row) for row in rows])}; mend them")
+        raise InputError(
+            f"{path} has {what} in {counted(len(rows), 'row')}: lines {few([str(row) for row in rows])}; mend them"
+        )

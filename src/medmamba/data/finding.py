@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medmamba.data.dicom import is_dicom
 from medmamba.errors import InputError
+from medmamba.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def skipped_sentence(skipped: Counter[str]) -> str:
     if not skipped:
         return ""
     kinds = ", ".join(f"{kind} ({count})" for kind, count in sorted(skipped.items()))
-    return f"skipped {skipped.total()} files that are not images: {kinds}"
+    return f"skipped {counted(skipped.total(), 'file')} of other kinds than images: {kinds}"
 
 
 def find_images(paths: Sequence[str | os.PathLike[str]]) -> list[tuple[str, Path]]:

@@ -12,6 +12,7 @@ from medmamba.data.finding import is_litter, skipped_sentence, walk_images
 from medmamba.data.listing import Listing, few
 from medmamba.data.splits import split_word
 from medmamba.errors import InputError
+from medmamba.text import counted
 
 
 def read_folder(root: Path, *, allow: Collection[str] = (), trained: bool = False) -> Listing:
@@ -117,7 +118,7 @@ def _loose(root: Path, given: dict[str, Path]) -> list[str]:
     notes = []
     images = [path.name for path in sorted(root.iterdir()) if path.is_file() and not is_litter(path.name)]
     if images:
-        notes.append(f"not used, because they are in no class folder: {len(images)} files beside these")
+        notes.append(f"not used, because they are in no class folder: {counted(len(images), 'file')} beside these")
     links = sorted(path.name for folder in (root, *given.values()) for path in folder.iterdir() if _leads_back(path))
     if links:
         notes.append(f"not followed, because they lead back to where they are: the links {few(links)}")

@@ -14,6 +14,7 @@ from medmamba.data.dataset import ALL, Dataset, ImageSet
 from medmamba.data.splits import SHARES, assign, count_units, make_splits
 from medmamba.errors import InputError
 from medmamba.tasks import Task
+from medmamba.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +79,8 @@ def make_folds(targets: np.ndarray, groups: Sequence[str] | None, seed: int, fol
     """
     unit_of, counts = count_units(targets, groups)
     if not 2 <= folds <= len(counts):
-        kind = "images" if groups is None else "patients"
-        raise InputError(f"{len(counts)} {kind} cannot be cut into {folds} folds; give from 2 to {len(counts)}")
+        units = counted(len(counts), "image" if groups is None else "patient")
+        raise InputError(f"{units} cannot be cut into {counted(folds, 'fold')}; give from 2 to {len(counts)}")
     sizes = np.bincount(unit_of, minlength=len(counts))
     return assign(counts, sizes, np.full(folds, 1 / folds), _choose_fold, np.random.default_rng(seed))[unit_of]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from medmamba.errors import InputError
-from medmamba.text import has_control
+from medmamba.text import counted, has_control
 
 
 def check_class_names(names: Iterable[str], owner: str) -> None:
@@ -29,4 +29,6 @@ def check_file_names(names: Iterable[str], owner: str) -> None:
     """Raise `InputError` if the name of a file is no Unicode text, so that no table could hold it."""
     broken = [name for name in names if not name.isascii() and any("\ud800" <= mark <= "\udfff" for mark in name)]
     if broken:
-        raise InputError(f"{owner} has {len(broken)} files whose names are no Unicode text, as {broken[0]!r}; rename")
+        raise InputError(
+            f"{owner} has {counted(len(broken), 'file')} with names that are no Unicode text, as {broken[0]!r}; rename"
+        )

@@ -17,6 +17,7 @@ from medmamba.data.labels import check_alike, check_class_names, check_file_name
 from medmamba.data.splits import SHARES
 from medmamba.errors import InputError, suggest
 from medmamba.tasks import Task
+from medmamba.text import counted
 
 SEPARATORS = ("|", ";")  # between the labels of one image
 
@@ -131,7 +132,9 @@ def _refuse_empty(listing: Listing, task: Task | None) -> None:
     """An image without a label is a fault unless labels are many, and then none is one of the answers."""
     unlabelled = [name for name, cell in zip(listing.names, listing.labels, strict=True) if not cell]
     if unlabelled and task is not Task.MULTILABEL:
-        sentence = f"{listing.name} has {len(unlabelled)} images without a label: {few(unlabelled)}; label them"
+        sentence = (
+            f"{listing.name} has {counted(len(unlabelled), 'image')} without a label: {few(unlabelled)}; label them"
+        )
         raise RowsError(sentence, unlabelled)
 
 

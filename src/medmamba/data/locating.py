@@ -11,6 +11,7 @@ from pathlib import Path
 
 from medmamba.data.finding import EXTENSIONS, is_litter, walk_images
 from medmamba.data.listing import RowsError, few
+from medmamba.text import counted
 
 Names = dict[str, list[Path]]
 
@@ -31,7 +32,9 @@ def locate(table: Path, cells: Sequence[str]) -> tuple[tuple[Path, ...], tuple[s
     names_in = cache(_names_in)
     found = [_fitting(table.parent, cell, names_in) for cell in cells]
     if missing := [cell for cell, files in zip(cells, found, strict=True) if not files]:
-        sentence = f"{table} names {len(missing)} files that do not exist: {few(missing)}; check the paths"
+        sentence = (
+            f"{table} names {counted(len(missing), 'file')} that cannot be found: {few(missing)}; check the paths"
+        )
         raise RowsError(sentence, missing)
     several = {cell: files for cell, files in zip(cells, found, strict=True) if len(files) > 1}
     if several:
@@ -44,7 +47,7 @@ def locate(table: Path, cells: Sequence[str]) -> tuple[tuple[Path, ...], tuple[s
     if completed := sum(not _same(cell, path) for cell, path in zip(cells, files, strict=True)):
         notes.append(f"{completed} names of {table.name} are completed by an extension, or in capitals or accents")
     if count := _count_unmatched(table.parent, files):
-        notes.append(f"unmatched: {count} images beside those of {table.name} are in none of its rows")
+        notes.append(f"unmatched: {counted(count, 'image')} beside those of {table.name} in none of its rows")
     return files, tuple(notes)
 
 
@@ -98,7 +101,7 @@ def _refuse_repeated(table: Path, files: Sequence[Path], cells: Sequence[str]) -
     keys = [_key(file) for file in files]
     counts = Counter(keys)
     if repeated := [os.path.relpath(file, table.parent) for file, count in counts.items() if count > 1]:
-        sentence = f"{table} names {len(repeated)} files more than once: {few(repeated)}; keep one row each"
+        sentence = f"{table} names {counted(len(repeated), 'file')} more than once: {few(repeated)}; keep one row each"
         raise RowsError(sentence, [cell for cell, key in zip(cells, keys, strict=True) if counts[key] > 1])
 
 

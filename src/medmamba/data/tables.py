@@ -13,6 +13,7 @@ from medmamba.data.listing import SEPARATORS, Listing, RowsError, few
 from medmamba.data.locating import locate, outside
 from medmamba.data.splits import SPLIT_WORDS, split_word
 from medmamba.errors import InputError
+from medmamba.text import counted
 
 EXTENSIONS = (".csv", ".tsv")
 FOLDER_TABLES = ("splits.csv", "labels.csv")
@@ -56,7 +57,8 @@ def read_table(
         if title is not None and "" in table.cells[title]:
             rows = [row for row, cell in enumerate(table.cells[title]) if not cell]
             sentence = (
-                f"{path} has no {part} in {len(rows)} rows: lines {few([str(row + 2) for row in rows])}; mend them"
+                f"{path} has no {part} in {counted(len(rows), 'row')}: "
+                f"lines {few([str(row + 2) for row in rows])}; mend them"
             )
             raise RowsError(sentence, [table.cells[file][row] for row in rows])
     files, notes = locate(path, table.cells[file])
@@ -130,7 +132,7 @@ def _settle_crossing(
         sentence = f"{path.name} has {len(crossing)} of {len(counts)} patients in more than one split"
     else:
         sentence = (
-            f"{path} has {len(crossing)} patients in more than one split: {few(crossing)}; "
+            f"{path} has {counted(len(crossing), 'patient')} in more than one split: {few(crossing)}; "
             "put each patient in one split, or leave the split column out to have it made"
         )
     return (settle_fault(fault, sentence, allow),)
@@ -147,7 +149,8 @@ def _settle_outside(path: Path, files: Sequence[Path], cells: Sequence[str], all
         sentence = f"{path.name} names {len(found)} of {len(files)} files outside its folder"
     else:
         sentence = (
-            f"{path} names {len(found)} files outside its folder: {few(found)}; put the table into a folder above them"
+            f"{path} names {counted(len(found), 'file')} outside its folder: {few(found)}; put the table into a folder "
+            "above them"
         )
     return (settle_fault(fault, sentence, allow),)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medmamba.errors import InputError
 from medmamba.tasks import Task, loss
+from medmamba.text import counted
 
 logger = logging.getLogger(__name__)
 
@@ -150,5 +151,5 @@ def _rarest(task: Task, counts: Mapping[str, int], n: int) -> str | None:
     if task is Task.MULTILABEL:  # a label is set against the images without it
         return f"the labels are unbalanced: {few} of {n} images carry {rarest}" if few * _RARE < n - few else None
     if few * _RARE < many:
-        return f"the classes are unbalanced: {few} images of {rarest}, {many} of {commonest}"
+        return f"the classes are unbalanced: {counted(few, 'image')} of {rarest}, {many} of {commonest}"
     return None
