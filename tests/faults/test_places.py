@@ -89,7 +89,11 @@ TABLE = "file,label,split,patient\na.png,benign,train,7\n"
 OTHERS = (TABLE, '[{"file": "a.png", "label": "benign"}]', "file,label,error\n", "[", "[" * 100_000)
 
 
-@pytest.mark.parametrize("content", [b"\x89PNG\r\n\x1a\n\x00", *(line.encode() for line in OTHERS)])
+@pytest.mark.parametrize(
+    "content",
+    [b"\x89PNG\r\n\x1a\n\x00", *(line.encode() for line in OTHERS)],
+    ids=["picture", "table", "other list", "other header", "no JSON", "deep JSON"],
+)
 def test_predict_replaces_no_file_that_it_did_not_write(
     content: bytes, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
