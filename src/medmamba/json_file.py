@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,15 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise InputError(f"{path} cannot be read ({reason.strerror}); check that it is there") from None
     except InputError as reason:
         raise InputError(f"{path} cannot be used: {reason}") from None
+
+
+def holds_entries(path: str | os.PathLike[str], names: Collection[str]) -> bool:
+    """Whether a file is a JSON object with entries of these names, among others."""
+    try:
+        entries = read_json(path)
+    except InputError:
+        return False
+    return isinstance(entries, dict) and entries.keys() >= set(names)
 
 
 def parse_json(content: bytes) -> Any:

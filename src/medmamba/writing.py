@@ -6,7 +6,7 @@ import errno
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -99,6 +99,31 @@ def check_place(path: str | os.PathLike[str]) -> None:
         raise InputError(f"there is no folder {path.parent} to write {path.name} in; make it first")
     if not os.access(path.parent, os.W_OK):
         raise InputError(f"{path} cannot be written: {path.parent} may not be written to; name another place")
+
+
+def check_replaced(path: str | os.PathLike[str], verb: str, is_own: Callable[[Path], bool]) -> None:
+    """Raise `InputError` unless nothing is lost where a result takes a file's place.
+
+    What may be replaced is a result of the same kind, as it is with a command that is given again, or an empty file.
+    Anything else is somebody's picture, table or model, which a forgotten or misspelt name would cost.
+
+    Args:
+        path: Where the result is to go; nothing need be there.
+        verb: Of the command whose result it is.
+        is_own: Whether a file is a result of that command, told by its content.
+    """
+    path = Path(path)
+    if path.exists() and path.stat().st_size and not is_own(path):
+        raise InputError(f"{path} is there already and was not written by medmamba {verb}; name another file")
+
+
+def head(path: Path, size: int = 2**20) -> bytes:
+    """The first bytes of a file, by which its kind is told; none of a file that cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def writable_folder(folder: str | os.PathLike[str]) -> Path:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from medmamba.cli import main
 from medmamba.data import Dataset, open_data
 from medmamba.data.folds import make_folds, write_tables
 from medmamba.errors import InputError
@@ -146,3 +147,23 @@ def test_folds_are_even_for_any_seed() -> None:
             assert counts.max() - counts.min() <= 1
             assert counts.max() == most
         assert np.ptp(np.bincount(fold_of)) <= 3
+
+
+@pytest.mark.parametrize("more", [[], ["--folds", "2"]])
+def test_a_table_that_train_would_refuse_is_refused(
+    make_folder: Make, tmp_path: Path, capsys: pytest.CaptureFixture, more: list[str]
+) -> None:
+    root, place = make_folder({"a": 20, "b": 20}), tmp_path / "sub"
+    place.mkdir()
+    words = ["split", str(root), "--out", str(place / "x.csv"), *more]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"40 of 40 images lie outside the folder of {place / 'x.csv'}" in said
+    assert "--allow outside-folder" in said
+    assert not list(place.iterdir())
+    assert main([*words, "--allow", "outside-folder"]) == 0
+    assert "allowed: outside-folder" in capsys.readouterr().err
+    (table, *_) = place.iterdir()
+    with pytest.raises(InputError, match="outside its folder"):
+        open_data(table)
+    assert len(open_data(table, allow=["outside-folder"]).split("all")) == 40

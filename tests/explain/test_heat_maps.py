@@ -293,3 +293,60 @@ def test_real_pictures_of_any_size(run, tmp_path, data_folder):
     rows = medmamba.heat_maps(medmamba.load(run, device="cpu"), files, out=tmp_path / "out")
     for file, row in zip(files, rows, strict=True):
         assert np.load(tmp_path / "out" / row["map"]).shape == Image.open(file).size[::-1]
+
+
+def explain(run, *words):
+    return main(["explain", str(run), *map(str, words), "--device", "cpu"])
+
+
+@pytest.mark.parametrize("name", ["a-benign.png", "a-benign-2.png", "a-malignant-overlay.png", "a-benign.npy"])
+def test_a_file_of_the_users_is_not_replaced(run, picture, tmp_path, capsys, name):
+    out = tmp_path / "q"
+    out.mkdir()
+    Image.new("L", (4, 4)).save(out / name, "PNG")
+    before = (out / name).read_bytes()
+    assert explain(run, picture, "--out", out) == 2
+    assert f"{out / name} is there already and was not written by medmamba explain" in capsys.readouterr().err
+    assert [path.name for path in out.iterdir()] == [name]
+    assert (out / name).read_bytes() == before
+
+
+def test_other_names_and_a_foreign_table(run, picture, tmp_path):
+    out = tmp_path / "q"
+    out.mkdir()
+    Image.new("L", (4, 4)).save(out / "b-benign.png")
+    assert explain(run, picture, "--out", out) == 0
+    (out / "explain.json").write_text('{"mine": 1}')
+    assert explain(run, picture, "--out", out) == 2
+    assert json.loads((out / "explain.json").read_text()) == {"mine": 1}
+
+
+def test_its_own_files_are_replaced_also_those_of_other_calls(run, picture, tmp_path, monkeypatch):
+    other = tmp_path / "b.png"
+    Image.new("L", (40, 40), 9).save(other)
+    for images in ([picture, picture], [other], [picture]):  # the table of the second call knows nothing of the first
+        assert explain(run, *images) == 0
+    (run / "heat-maps" / "explain.json").unlink()  # as where a call was ended
+    assert explain(run, picture) == 0
+    assert len(list((run / "heat-maps").iterdir())) == 3 * 3 + 1
+
+
+def test_pictures_without_the_mark_are_known_by_the_table(run, picture):
+    assert explain(run, picture) == 0
+    for path in (run / "heat-maps").glob("*.png"):
+        Image.fromarray(np.array(Image.open(path))).save(path)
+    assert explain(run, picture) == 0
+    for path in (run / "heat-maps").glob("*.png"):
+        Image.fromarray(np.array(Image.open(path))).save(path)
+    (run / "heat-maps" / "explain.json").unlink()
+    assert explain(run, picture) == 2
+
+
+@pytest.mark.parametrize("place", [".", "deep"])
+def test_maps_do_not_go_where_the_images_lie(run, picture, tmp_path, capsys, place):
+    (tmp_path / "new").mkdir()
+    picture = picture.rename(tmp_path / "new" / "a.png")
+    given = picture if place == "." else picture.parent
+    assert explain(run, given, "--out", picture.parent / place) == 2
+    assert "where the images lie" in capsys.readouterr().err
+    assert list((tmp_path / "new").iterdir()) == [picture]

@@ -21,8 +21,8 @@ def opened(reply) -> Image.Image:
 
 def test_a_heat_map_has_the_size_of_the_picture_and_is_that_of_explain(ask, classifier, tmp_path):
     (tmp_path / "a.png").write_bytes(png(size=(50, 70)))
-    rows = heat_maps(classifier, tmp_path / "a.png", out=tmp_path, targets=[CLASSES[1]])
-    expected = np.load(tmp_path / rows[0]["map"])
+    rows = heat_maps(classifier, tmp_path / "a.png", out=tmp_path / "maps", targets=[CLASSES[1]])
+    expected = np.load(tmp_path / "maps" / rows[0]["map"])
     reply = ask("POST", "/v1/explain", params={"class": CLASSES[1]}, files=form(tmp_path / "a.png"))
     image = opened(reply)
     assert (image.mode, image.size) == ("RGBA", (70, 50))

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from medmamba.benchmark import machine, networks, scan, summary
 from medmamba.benchmark.plan import Plan
 from medmamba.device import scan_backend
 from medmamba.errors import InputError
+from medmamba.json_file import holds_entries
 from medmamba.models import create_model
 from medmamba.ops import BackendError
 from medmamba.ops import backend as scans
@@ -74,6 +76,11 @@ def benchmark(
     if save is not None:
         save(finished)
     return finished
+
+
+def is_report(path: Path) -> bool:
+    """Whether a file is a report of `benchmark`, whole or so far."""
+    return holds_entries(path, ("complete", "settings", "scan_backend", "measurements", "best"))
 
 
 def _conditions(plan: Plan) -> dict[str, Any]:

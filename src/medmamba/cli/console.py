@@ -11,10 +11,12 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medmamba.errors import InputError
 from medmamba.text import printable, spreadsheet_cell
+from medmamba.writing import head
 
 if TYPE_CHECKING:
     from medmamba.predictor import Prediction
@@ -201,6 +203,21 @@ def as_csv(answers: Sequence[Prediction], classes: Sequence[str]) -> str:
 def as_json(answers: Sequence[Prediction]) -> str:
     """A list with one object an image."""
     return json.dumps([asdict(answer) for answer in answers], indent=2, ensure_ascii=False) + "\n"
+
+
+def is_answers(path: Path) -> bool:
+    """Whether a file is what `as_csv` or `as_json` writes, of whatever model, told by how it begins."""
+    text = head(path).decode("utf-8-sig", errors="replace")
+    try:
+        if text.startswith("["):
+            first, _ = json.JSONDecoder().raw_decode(text[1:].lstrip())
+            return isinstance(first, dict) and first.keys() >= {"file", "label", "probabilities", "error"}
+        columns = next(csv.reader(io.StringIO(text)), [])
+    except (ValueError, RecursionError, csv.Error):
+        return False
+    while columns and columns[-1] in ("possible", "refer"):
+        columns.pop()
+    return columns[:2] == ["file", "label"] and len(columns) > 3 and columns[-1] == "error"
 
 
 def number(value: Any) -> str:

@@ -130,6 +130,7 @@ class Dataset:
         made_splits: Names of the splits that were cut here, from the seed, because the data came without them.
         allowed: Faults that were found and allowed, as `medmamba.data.faults.settle_fault` puts them.
         sources: Collections of the catalogue that the images come from, as far as names tell.
+        folder: Where its class folders were found; None for a table or an array.
     """
 
     name: str
@@ -142,6 +143,7 @@ class Dataset:
     made_splits: tuple[str, ...] = ()
     allowed: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
+    folder: Path | None = None
 
     def split(self, name: str) -> ImageSet:
         """Open one split, or all of them as one with the name `all`.

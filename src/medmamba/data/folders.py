@@ -70,6 +70,12 @@ def read_folder(root: Path, *, allow: Collection[str] = (), trained: bool = Fals
     )
 
 
+def scanned_folders(root: Path) -> list[Path]:
+    """The folders at and below which `read_folder` may find images: the root, and what links in it lead to."""
+    tops = _folders_in(root)
+    return [root, *tops, *(below for top in tops if split_word(top.name) for below in _folders_in(top))]
+
+
 def _class_of(folder: Path) -> str:
     """Its name, in one form: the same accented name is stored differently by different systems."""
     return unicodedata.normalize("NFC", folder.name)

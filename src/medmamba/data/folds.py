@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from medmamba.data.dataset import ALL, Dataset, ImageSet
+from medmamba.data.faults import settle_fault
+from medmamba.data.locating import outside
 from medmamba.data.splits import SHARES, assign, count_units, make_splits
 from medmamba.errors import InputError
 from medmamba.tasks import Task
@@ -19,7 +21,9 @@ from medmamba.text import counted
 logger = logging.getLogger(__name__)
 
 
-def write_tables(data: Dataset, out: Path, *, folds: int | None = None, seed: int = 0) -> list[Path]:
+def write_tables(
+    data: Dataset, out: Path, *, folds: int | None = None, seed: int = 0, allow: Collection[str] = ()
+) -> list[Path]:
     """Write the splits of a data set as a table, or a table for each of k folds; `open_data` takes them again.
 
     Args:
@@ -27,19 +31,23 @@ def write_tables(data: Dataset, out: Path, *, folds: int | None = None, seed: in
         out: The table. Of folds there are several, `name-fold1.csv`, `name-fold2.csv` and so on.
         folds: How many, 2 or more; None for the splits of the data.
         seed: Decides the folds.
+        allow: Faults to go on in spite of; `outside-folder` for a table that training takes only with it, too.
 
     Returns:
         The tables.
 
     Raises:
-        InputError: The data are no files or too few, or a table is there already. Nothing is written then.
+        InputError: The data are no files or too few, images lie outside the table's folder, or a table is there
+            already. Nothing is written then.
     """
     if out.suffix.lower() != ".csv":
         raise InputError(f"{out} does not end in .csv; name a table to write with --out, for example folds.csv")
     if not out.parent.is_dir():
         raise InputError(f"there is no folder {out.parent} to write {out.name} in; make it first")
-    if data.split(next(iter(data.splits))).files is None:
+    files = data.split(ALL).files
+    if files is None:
         raise InputError(f"the images of {data.name} are no files, so that no table can name them; give files")
+    _settle_outside(out, files, allow)
     for note in (*data.allowed, *data.notes):
         logger.info("data: %s", note)
     if folds is not None:
@@ -52,6 +60,16 @@ def write_tables(data: Dataset, out: Path, *, folds: int | None = None, seed: in
         part.write_splits(table)
         logger.info("%s: %s", table.name, ", ".join(f"{name} {len(part.split(name))}" for name in part.splits))
     return tables
+
+
+def _settle_outside(out: Path, files: Sequence[Path], allow: Collection[str]) -> None:
+    """Refuse, or tell where it is allowed, a table that could not be opened again as it is."""
+    if beyond := outside(out, files):
+        sentence = (
+            f"{len(beyond)} of {len(files)} images lie outside the folder of {out}, and train would refuse it; "
+            "name a table in a folder above the images"
+        )
+        logger.warning("allowed: %s", settle_fault("outside-folder", sentence, allow))
 
 
 def cut_folds(data: Dataset, folds: int, seed: int) -> list[Dataset]:

@@ -58,8 +58,7 @@ def open_data(
     check_allowed(allow)
     asked = _task_of_columns(parse_task(task), label_columns)
     text = os.fspath(spec)
-    is_array = text.split(":")[0] == "phantoms" or medmnist.parse_name(text) or text.lower().endswith(".npz")
-    if is_array:
+    if _is_array(text):
         _refuse_columns(f"{text} is no table", group_column, label_columns, "leave it out")
     if text == "phantoms" or text.startswith("phantoms:"):
         data = phantoms.open_phantoms(text, seed=seed)
@@ -72,9 +71,44 @@ def open_data(
             _existing(text), group_column, label_columns, allow, trained=classes is not None, leave_out=leave_out
         )
         data = make_dataset(listing, task=asked, classes=classes, seed=seed)
-        data = replace(data, sources=recognise_first(_places(listing, text)))
+        data = replace(data, sources=recognise_first(_places(listing, text)), folder=_scanned(text))
     data = data if classes is None else reorder(data, classes)
     return data if positive is None else _with_positive(data, positive)
+
+
+def check_outside(out: str | os.PathLike[str], data: Dataset | str | os.PathLike[str]) -> None:
+    """Refuse a place for results in the folder that the images of a data set are looked for in.
+
+    A plot there would be taken for an image the next time, and the folder that holds it for a class. Tables and arrays
+    name their images themselves, so that a place beside these is as good as any.
+
+    Args:
+        out: File or folder that is to be written, there or not.
+        data: What `open_data` takes or gave.
+
+    Raises:
+        InputError: It lies in the data.
+    """
+    root = data.folder if isinstance(data, Dataset) else _scanned(os.fspath(data))
+    if root is None:
+        return
+    place = Path(out).resolve()
+    if any(place.is_relative_to(folder.resolve()) for folder in folders.scanned_folders(root)):
+        raise InputError(f"the results would go to {out}, which lies in the data {root}; name another place with --out")
+
+
+def _is_array(text: str) -> bool:
+    """Whether a text means pixels without files: phantoms, a MedMNIST set by its name, or a `.npz`."""
+    named = text.split(":")[0] == "phantoms" or medmnist.parse_name(text) is not None
+    return named or text.lower().endswith(".npz")
+
+
+def _scanned(text: str) -> Path | None:
+    """The folder of class folders that a text means, whose images are looked for; None for anything else."""
+    path = Path(text)
+    if _is_array(text) or not path.is_dir() or any((path / name).is_file() for name in tables.FOLDER_TABLES):
+        return None
+    return path
 
 
 def _with_positive(data: Dataset, name: str) -> Dataset:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 from medmamba.bundle import DESCRIPTION, Bundle
 from medmamba.data import Dataset
 from medmamba.errors import InputError
-from medmamba.json_file import write_json
+from medmamba.json_file import holds_entries, write_json
 from medmamba.metrics.comparison import compare_runs
 from medmamba.predictor.opening import open_split
 from medmamba.predictor.record import about_run, in_spite
-from medmamba.writing import make_folder, writable_folder
+from medmamba.writing import check_place, check_replaced, make_folder, writable_folder
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -45,7 +45,8 @@ def compare(
         second: What is compared with it; differences are second minus first.
         data: What to compare on, opened with the models' classes; or what `open_data` takes.
         split: Name of the split; `all` takes every image.
-        out: A JSON file for the result; None writes nothing.
+        out: A JSON file for the result; None writes nothing. A file that is there is replaced only if it is such a
+            result, or empty.
         group_column: The patient column of a table, as in training.
         label_columns: The label columns of a table, as in training.
         allow: Faults of the data to go on in spite of, names of `medmamba.data.faults.FAULTS`.
@@ -59,8 +60,8 @@ def compare(
         `name`, `seed`, `trained_on`); `made`.
 
     Raises:
-        InputError: The models answer different questions or decide for different positive classes, or the data does not
-            fit them; see `evaluate`.
+        InputError: The models answer different questions or decide for different positive classes, the data does not
+            fit them, see `evaluate`; or something else than a comparison is where `out` is to be.
     """
     models = [*first, *second]
     if not first or not second:
@@ -72,9 +73,9 @@ def compare(
         raise InputError("the models have different positive classes; train or import them with the same one")
     place = None if out is None else Path(out)
     if place is not None:
-        if place.is_dir():
-            raise InputError(f"{place} is a folder; name a file for the comparison")
-        writable_folder(place.parent)
+        if writable_folder(place.parent).is_dir():  # which is made where it is missing
+            check_place(place)
+        check_replaced(place, "compare", is_comparison)
     opened = open_split(data, split, bundles, group_column=group_column, label_columns=label_columns, allow=allow)
     images = opened.images
     logger.info("comparing on %d images of the split %s of %s", len(images), split, opened.name)
@@ -112,6 +113,11 @@ def compare(
         make_folder(place.parent)
         write_json(place, report)
     return report
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file is what `compare` writes."""
+    return holds_entries(path, ("differences", "per_class", "data", "models", "made"))
 
 
 def find_models(path: str | os.PathLike[str]) -> list[Path]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medmamba.bundle import Bundle
-from medmamba.data import Dataset
+from medmamba.data import Dataset, check_outside
 from medmamba.data.dataset import ImageSet
 from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
@@ -77,10 +77,11 @@ def evaluate(
 
     Raises:
         InputError: The data has other classes or another task than the model, has no such split or no image in it, the
-            model may have been trained on it under another name, an image cannot be read, or the plots cannot be drawn.
-            Nothing is written then.
+            model may have been trained on it under another name, an image cannot be read, the plots cannot be drawn, or
+            `out` lies in the folder of the data. Nothing is written then.
     """
     out = writable_folder(out)
+    check_outside(out, data)
     found = measure(
         classifier,
         data,

@@ -23,15 +23,16 @@ import torch.nn.functional as F
 from torch import nn
 
 from medmamba.bundle import Bundle
-from medmamba.data import Dataset, ImageSet, open_data, phantoms
+from medmamba.data import Dataset, ImageSet, check_outside, open_data, phantoms
 from medmamba.device import WHOLE_FLOAT32
 from medmamba.errors import InputError
 from medmamba.explain.layers import networks_of
 from medmamba.explain.maps import HeatMapper, merge, network_of
-from medmamba.explain.run import NOTE, predicted
-from medmamba.json_file import write_json
+from medmamba.explain.place import NOTE
+from medmamba.explain.run import predicted
+from medmamba.json_file import holds_entries, write_json
 from medmamba.tasks import probabilities
-from medmamba.writing import make_folder, writable_folder
+from medmamba.writing import check_replaced, make_folder, writable_folder
 
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
@@ -70,7 +71,8 @@ def check_heat_maps(
         layers: The same.
         parts: Of `PARTS`, those to be done; `pointing` is left out for other data than phantoms.
         seed: Of the draws, the randomised weights and the bootstrap.
-        out: File to write the result to, as JSON.
+        out: File to write the result to, as JSON; not in the data. One that is there is replaced only if it is such a
+            result, or empty.
         progress: Called with (parts done, parts in all, what is being done).
 
     Returns:
@@ -86,6 +88,8 @@ def check_heat_maps(
         raise InputError(f"{n} images are too few for an interval; give 2 or more")
     if out is not None:
         writable_folder(Path(out).parent)
+        check_outside(out, data)
+        check_replaced(out, "explain --check", is_check)
     if not isinstance(data, Dataset):
         splits_seed = int(bundle.provenance.get("seed") or 0)
         data = open_data(data, task=str(bundle.task), classes=bundle.classes, seed=splits_seed)
@@ -127,6 +131,11 @@ def check_heat_maps(
         make_folder(Path(out).parent)
         write_json(out, result)
     return result
+
+
+def is_check(path: Path) -> bool:
+    """Whether a file is what `check_heat_maps` writes."""
+    return holds_entries(path, (*PARTS, "method", "layers", "passed"))
 
 
 def randomised(model: nn.Module, seed: int) -> Iterator[tuple[float, nn.Module]]:

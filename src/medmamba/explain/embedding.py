@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.data import Dataset
+from medmamba.data import Dataset, check_outside
 from medmamba.data.dataset import ImageSet
 from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
@@ -74,6 +74,7 @@ def embed(
     """
     require_matplotlib("explain")
     out = writable_folder(out)
+    check_outside(out, data)
     if not classifiers:
         raise InputError("no model was given; name at least one")
     if limit < 0:

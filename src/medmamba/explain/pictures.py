@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from medmamba.errors import InputError, suggest
 from medmamba.text import printable
+from medmamba.writing import head
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 COLOURS = {"safe": "viridis", "paper": "jet"}
 STRENGTH = 0.5  # share of the colours in the overlay
 GAP, MARGIN, LETTERS = 8, 8, 13  # pixels
+MARK = ("Software", "medmamba explain")  # a keyword that PNG defines
 NARROWEST = 360  # pixels; smaller pictures stand on a wider sheet, for the words
 
 
@@ -83,10 +86,17 @@ def side_by_side(image: np.ndarray, laid_over: np.ndarray, words: str, colours: 
 
 
 def png(picture: Image.Image | np.ndarray) -> bytes:
-    """As a PNG file."""
-    buffer = io.BytesIO()
-    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, "PNG")
+    """As a PNG file that says who wrote it, which `is_own` reads."""
+    buffer, about = io.BytesIO(), PngInfo()
+    about.add_text(*MARK)
+    (Image.fromarray(picture) if isinstance(picture, np.ndarray) else picture).save(buffer, "PNG", pnginfo=about)
     return buffer.getvalue()
+
+
+def is_own(path: Path) -> bool:
+    """Whether a file is a picture that `png` made, by what it says before its pixels, which stay unread."""
+    start = head(path, 512)
+    return start.startswith(b"\x89PNG") and b"tEXt" + "\0".join(MARK).encode() in start
 
 
 def _colormap(colours: str) -> Colormap:

@@ -19,6 +19,7 @@ from medmamba.data.settings import Reading
 from medmamba.errors import InputError, suggest
 from medmamba.explain import pictures
 from medmamba.explain.maps import HeatMapper, is_constant, map_of, network_of
+from medmamba.explain.place import MAP, NOTE, OVERLAY, SHEET, TABLE, check_apart, check_names, plain_name
 from medmamba.json_file import write_json
 from medmamba.tasks import Task, decide
 from medmamba.writing import make_folder, writable_folder, write_atomically
@@ -26,10 +27,8 @@ from medmamba.writing import make_folder, writable_folder, write_atomically
 if TYPE_CHECKING:
     from medmamba.predictor import Classifier
 
-TABLE = "explain.json"
 EMPTY = "no positive evidence"
 CONSTANT = f"{EMPTY}: every pixel of the picture has the same value"
-NOTE = "Research software, not a medical device. A map shows where a network found evidence, not where disease is."
 
 
 @dataclass(frozen=True)
@@ -63,7 +62,8 @@ def heat_maps(
         images: Files, folders, glob patterns or list files; see `medmamba.data.find_images`.
         out: Folder for `explain.json` and, for each image and target, NAME-TARGET.png (picture and overlay side by
             side), NAME-TARGET-overlay.png, and NAME-TARGET.npy, the map, float32 (h, w) in [0, 1] at the picture's own
-            size. Made if needed; files of these names are replaced, each whole.
+            size. Made if needed, and not where the images lie; files of these names are replaced, each whole, if they
+            were written by an earlier call.
         targets: Classes to be explained, by name; by default of each image the one that is predicted, and of a
             multi-label model the most probable label.
         method: Name in `medmamba.explain.methods.METHODS`; by default Layer-CAM for our networks, Grad-CAM for others.
@@ -79,7 +79,8 @@ def heat_maps(
         else but `file` then being None.
 
     Raises:
-        InputError: A class, method, layer or colour is unknown, the model is an exported file, or a package is missing.
+        InputError: A class, method, layer or colour is unknown, the model is an exported file, a package is missing, or
+            something else is in the place of what would be written.
     """
     pictures.check_colours(colours)
     out = writable_folder(out)
@@ -89,7 +90,10 @@ def heat_maps(
     reading = bundle.preprocessing.reading if frame is None else replace(bundle.preprocessing.reading, frame=frame)
     chosen = tuple(class_index(bundle, name) for name in targets)
     mapper = HeatMapper(bundle, network_of(classifier), method=method, layers=layers)
-    found = find_images([images] if isinstance(images, str | os.PathLike) else images)
+    given = [images] if isinstance(images, str | os.PathLike) else images
+    found = find_images(given)
+    check_apart(out, given, [path for _, path in found])
+    check_names(out, [path for _, path in found], [bundle.classes[index] for index in chosen] or bundle.classes)
     make_folder(out)
     job = _Job(classifier, mapper, chosen, colours, reading, out)
     rows: list[dict[str, Any]] = []
@@ -168,20 +172,20 @@ def _write(job: _Job, image: np.ndarray, heat: np.ndarray, row: dict[str, Any]) 
     words += f", probability {row['target_probability']:.3f}" if row["target"] != row["class"] else ""
     words += f" ({row['method']})" if row["note"] is None else f" ({row['method']}): {row['note']}"
     sheet = pictures.side_by_side(image, laid_over, words, job.colours)
-    write_atomically(job.out / row["map"], array.getvalue())
+    write_atomically(job.out / row["picture"], pictures.png(sheet))  # first: it tells that the map is ours, too
     write_atomically(job.out / row["overlay"], pictures.png(laid_over))
-    write_atomically(job.out / row["picture"], pictures.png(sheet))
+    write_atomically(job.out / row["map"], array.getvalue())
 
 
 def _names(path: Path, target: str, taken: set[str]) -> tuple[str, str, str]:
     """Names of the sheet, the overlay and the map of one image, used by no other image of this run."""
-    plain = "".join(mark if mark.isalnum() or mark in "-_." else "_" for mark in f"{path.stem[:80]}-{target[:60]}")
+    plain = plain_name(path, target)
     stem, number = plain, 1
     while stem.casefold() in taken:
         number += 1
         stem = f"{plain}-{number}"
     taken.add(stem.casefold())
-    return f"{stem}.png", f"{stem}-overlay.png", f"{stem}.npy"
+    return f"{stem}{SHEET}", f"{stem}{OVERLAY}", f"{stem}{MAP}"
 
 
 def _about(classifier: Classifier) -> dict[str, Any]:

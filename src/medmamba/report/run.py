@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from medmamba.data import Dataset
+from medmamba.data import Dataset, check_outside
 from medmamba.evaluation.scoring import measure, write
 from medmamba.report.cases import hardest_cases
 from medmamba.report.checklists import checklists
@@ -65,6 +65,7 @@ def write_report(
         InputError: As for `medmamba.evaluate`, or the file of the robustness is damaged. Nothing is written then.
     """
     out = writable_folder(out)
+    check_outside(out, data)
     stress = None if robustness is None else read_robustness(robustness)
     found = measure(
         classifier,

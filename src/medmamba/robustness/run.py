@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from medmamba.data import Dataset
+from medmamba.data import Dataset, check_outside
 from medmamba.drawing import require_matplotlib
 from medmamba.errors import InputError
 from medmamba.json_file import write_json
@@ -72,6 +72,7 @@ def sweep(
     """
     require_matplotlib("train")
     table, out = chosen(corruptions), writable_folder(out)
+    check_outside(out, data)
     _check_options(limit, batch_size, resamples, seed)
     models = [classifier] if baseline is None else [classifier, baseline]
     bundles = [model.bundle for model in models]

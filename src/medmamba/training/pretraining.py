@@ -14,7 +14,7 @@ from torch import nn
 from medmamba.backbone import Backbone, Head
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.faults import check_allowed
-from medmamba.data.opening import open_data
+from medmamba.data.opening import check_outside, open_data
 from medmamba.data.related import Seen, check_start, check_together, lineage, seen_by
 from medmamba.errors import InputError
 from medmamba.tasks import Task
@@ -71,6 +71,8 @@ def pretrain(
     with quiet(), determinism_restored(), run_log() as log:
         spec = None if any(isinstance(each, Dataset) for each in data) else tuple(map(absolute, data))  # type: ignore[arg-type]
         plan = make_plan(Request(spec, None, None, None, settings, tuple(allow)))
+        for each in data:
+            check_outside(out, each)
         opened = [
             each if isinstance(each, Dataset) else open_data(each, seed=settings.seed, allow=allow) for each in data
         ]

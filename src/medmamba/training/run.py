@@ -13,7 +13,7 @@ import torch
 
 from medmamba.data.dataset import Dataset
 from medmamba.data.faults import check_allowed
-from medmamba.data.opening import open_data
+from medmamba.data.opening import check_outside, open_data
 from medmamba.device import scan_backend
 from medmamba.training.checkpoint import check_same, find_checkpoint, settle_checkpoint
 from medmamba.training.config import OutOfMemoryError, TrainConfig
@@ -58,7 +58,7 @@ def fit(
 
     Args:
         data: A `Dataset`, or what `medmamba.open_data` takes.
-        out: Folder for the bundle; new or empty, unless resuming.
+        out: Folder for the bundle; new or empty, unless resuming, and not in a folder of classes that is the data.
         config: All options of the run.
         resume: Go on from the last finished epoch of the run in `out`, which must have had the same options and data.
             One that was killed before its first step is begun again.
@@ -85,6 +85,7 @@ def fit(
     request = Request(spec, task, positive, group_column, settings, tuple(allow), tuple(label_columns))
     with quiet(), determinism_restored(), run_log() as log:
         plan = make_plan(request)
+        check_outside(out, data)
         if not isinstance(data, Dataset):
             data = open_data(
                 data,

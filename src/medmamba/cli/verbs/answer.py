@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tyro.conf import Positional
 
-from medmamba.cli.console import as_csv, as_json, print_comparison, print_headline, progress_bar
+from medmamba.cli.console import as_csv, as_json, is_answers, print_comparison, print_headline, progress_bar
 from medmamba.errors import InputError
 from medmamba.text import printable
-from medmamba.writing import check_place, write_atomically
+from medmamba.writing import check_place, check_replaced, write_atomically
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Compare:
     split: str = "test"
     """Which images: train, val, test, or all."""
     out: Path | None = None
-    """Write the comparison to this JSON file."""
+    """Write the comparison to this JSON file. One that is there is replaced only if compare wrote it."""
     group_column: str | None = None
     """Column of the table that names the patient, as in training."""
     label_columns: tuple[str, ...] = ()
@@ -155,7 +155,7 @@ class Predict:
     images: Positional[tuple[str, ...]]
     """Files, folders (searched through), glob patterns, or .txt lists of paths."""
     out: Path | None = None
-    """Write the CSV here instead of to standard output."""
+    """Write the CSV here instead of to standard output. A file that is there is replaced only if predict wrote it."""
     frame: str | None = None
     """Of files with several frames or pages: first, middle, a number from 1, or all for a row a frame and one of their
     mean; by default what the model was trained with."""
@@ -176,6 +176,7 @@ class Predict:
             raise InputError("no images were named; give files, folders or patterns after the model's folder")
         if self.out is not None:
             check_place(self.out)
+            check_replaced(self.out, "predict", is_answers)
         classifier = load(model, device=self.device)
         with progress_bar("predicting") as progress:
             answers = classifier.predict(

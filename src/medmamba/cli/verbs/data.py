@@ -78,13 +78,14 @@ class Check:
 
     def _folder(self) -> Path:
         """Where the report goes: a folder that is ours or new, can be written to, and is not in the data."""
+        from medmamba.data.opening import check_outside
+
         place = Path(self.data)
         name = place.resolve().stem if place.exists() else self.data.replace(":", "-")
         out = self.out or Path(f"{name}-check")
         if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "check.json").is_file())):
             raise InputError(f"{out} is there already and is not a check's; name another folder with --out")
-        if place.is_dir() and out.resolve().is_relative_to(place.resolve()):
-            raise InputError(f"the report would go to {out}, which lies in the data; name another folder with --out")
+        check_outside(out, self.data)
         return writable_folder(out)
 
     @staticmethod
@@ -103,7 +104,8 @@ class Split:
     data: Positional[str]
     """A folder of class folders or a table, as for train."""
     out: Path
-    """The table to write, a new .csv; its paths are relative to its folder. Of folds NAME-fold1.csv and so on."""
+    """The table to write, a new .csv in a folder above the images, to which its paths are relative. Of folds
+    NAME-fold1.csv and so on."""
     folds: int | None = None
     """Cut all images into so many folds, a table each: every image is in the test split of one of them."""
     seed: int = 0
@@ -129,7 +131,7 @@ class Split:
             seed=self.seed,
             allow=self.allow,
         )
-        for path in write_tables(data, self.out, folds=self.folds, seed=self.seed):
+        for path in write_tables(data, self.out, folds=self.folds, seed=self.seed, allow=self.allow):
             print(path)
         return 0
 

@@ -50,7 +50,7 @@ class Train:
     """A folder of class folders, a table (file,label[,split][,patient]), a MedMNIST .npz, the name of a MedMNIST set,
     or phantoms."""
     out: Path
-    """Folder for the trained model; new or empty, unless --resume."""
+    """Folder for the trained model, not in the data; new or empty, unless --resume."""
     config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on from the last finished epoch of the run in --out, with the same data and options."""
@@ -96,7 +96,7 @@ class Pretrain:
     data: Positional[tuple[str, ...]]
     """Two or more data sets, each as for train."""
     out: Path
-    """Folder for the backbone; new or empty, unless --resume."""
+    """Folder for the backbone, not in the data; new or empty, unless --resume."""
     config: TrainConfig = field(default_factory=TrainConfig)
     resume: bool = False
     """Go on from the last finished epoch of the run in --out, with the same data and options."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from medmamba.cli.console import number, print_table, progress_bar
-from medmamba.writing import check_place
+from medmamba.writing import check_place, check_replaced
 
 
 @dataclass(frozen=True)
@@ -71,16 +71,18 @@ class Benchmark:
     seconds: float = 0.7
     """How long each measurement repeats, about, after its warm-up."""
     out: Path | None = None
-    """Write the report as JSON here, after each model what there is so far."""
+    """Write the report as JSON here, after each model what there is so far. A file that is there is replaced only if
+    benchmark wrote it."""
     json: bool = False
     """Print the report as JSON instead of tables."""
 
     def run(self) -> int:
-        from medmamba.benchmark import benchmark, make_plan, summary
+        from medmamba.benchmark import benchmark, is_report, make_plan, summary
         from medmamba.json_file import write_json
 
         if self.out is not None:
             check_place(self.out)
+            check_replaced(self.out, "benchmark", is_report)
         plan = make_plan(
             models=self.models,
             modes=self.modes,
