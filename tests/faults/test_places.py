@@ -128,6 +128,8 @@ def test_predict_replaces_its_own_answers_of_either_kind(model: Path, tmp_path: 
     place.write_text('file,label,a,"two\nlines",error,possible,refer\n')  # of a calibrated model of other classes
     assert main([*verb, "--out", str(place)]) == 0
     assert "benign" in place.read_text()
+    assert main([*verb, "--out", str(tmp_path / "answers.json")]) == 0  # asked for by its name
+    assert json.loads((tmp_path / "answers.json").read_text())[0]["label"] in ("benign", "malignant")
 
 
 def test_compare_replaces_its_own_results_alone(model: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

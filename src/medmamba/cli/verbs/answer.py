@@ -166,7 +166,7 @@ class Predict:
     device: str = "auto"
     """auto, cpu, cuda, cuda:1 or mps."""
     json: bool = False
-    """Write JSON instead of CSV."""
+    """Write JSON instead of CSV, as to an --out that ends in .json."""
 
     def run(self) -> int:
         from medmamba.predictor import load
@@ -186,7 +186,8 @@ class Predict:
                 max_pixels=self.max_pixels,
                 progress=progress,
             )
-        text = as_json(answers) if self.json else as_csv(answers, classifier.classes)
+        wanted = self.json or (self.out is not None and self.out.suffix.lower() == ".json")
+        text = as_json(answers) if wanted else as_csv(answers, classifier.classes)
         if self.out is None:
             sys.stdout.write(printable(text) if sys.stdout.isatty() else text)
         else:
