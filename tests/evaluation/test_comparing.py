@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_scoring import case
 
+from medmamba.data.related import lineage
 from medmamba.errors import InputError
 from medmamba.evaluation import compare, find_models
 from medmamba.metrics import compare_runs, compare_scores
@@ -118,3 +119,13 @@ def test_what_are_no_runs_of_one_model_is_refused(tmp_path):
     with pytest.raises(InputError, match="the first side of the comparison holds 2 runs with the same weights"):
         compare(copies, [first], data, out=tmp_path / "c.json")
     assert not (tmp_path / "c.json").exists()
+
+
+def test_a_comparison_on_training_images_says_so_once():
+    first, data, images = case()
+    data = replace(data, splits={"train": lambda: images, "test": lambda: images})
+    origin = {"data": {"name": data.name, **lineage(data, ())}}
+    known = replace(first, bundle=replace(first.bundle, provenance=origin))
+    notes = {split: compare([known], [known], data, split, resamples=0)["notes"] for split in ("train", "test")}
+    assert sum("took part in training" in note for note in notes["train"]) == 1
+    assert not any("took part in training" in note for note in notes["test"])
