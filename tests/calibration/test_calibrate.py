@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from medmamba import bundle as bundles
 from medmamba.bundle import Bundle, load_bundle
@@ -130,6 +131,7 @@ def test_what_is_not_possible_is_refused_and_changes_nothing(saved, data):
     for arguments, words in (
         ({"split": "test"}, "judged on afterwards"),
         ({"split": "all"}, "judged on afterwards"),
+        ({"split": "train"}, "what the model was fitted to"),
         ({"error": 1.5}, r"error 1\.5"),
         ({"refused": -1.0}, "refused -1"),
         ({"split": "nothing"}, "no split 'nothing'"),
@@ -142,6 +144,25 @@ def test_what_is_not_possible_is_refused_and_changes_nothing(saved, data):
         OperatingPoint(sensitivity=0.9, youden=True)
     assert (saved / bundles.DESCRIPTION).read_bytes() == before
     assert not (saved / "scope.safetensors").exists()
+
+
+def test_a_cut_other_than_that_of_the_training_is_refused(saved, tmp_path):
+    for label in ("benign", "malignant"):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for n in range(12):
+            Image.fromarray(np.full((16, 16), n, np.uint8)).save(tmp_path / "photos" / label / f"{n}.png")
+    photos = open_data(tmp_path / "photos")
+    bundle = load_bundle(saved)
+    origin = {"seed": 0, "data": {"name": photos.name, "fingerprint": photos.fingerprint(), **lineage(photos, ())}}
+    replace(bundle, classes=photos.classes, provenance=origin).save_description(saved)
+    photos.write_splits(tmp_path / "own.csv")
+    head, *rows = (tmp_path / "own.csv").read_text().splitlines()
+    swap = {"train": "test", "val": "train", "test": "val"}
+    turned = [",".join((*row.split(",")[:2], swap[row.split(",")[2]])) for row in rows]
+    (tmp_path / "other.csv").write_text("\n".join([",".join(head.split(",")[:3]), *turned]))
+    with pytest.raises(InputError, match="other has the image names and labels of photos in other splits"):
+        calibrate(saved, tmp_path / "other.csv", device="cpu")
+    assert calibrate(saved, tmp_path / "own.csv", device="cpu", error=None)["data"] == "own"
 
 
 def decided(task, scores, targets, point=None, error=None, groups=None):

@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medmamba.data import Dataset, open_data
-from medmamba.data.related import Seen, check_start, check_unseen, lineage, seen_by, sources_of
+from medmamba.data.related import Seen, check_start, check_unseen, lineage, seen_by, seen_sentences, sources_of
 from medmamba.errors import InputError
 
 Make = Callable[..., Path]
@@ -32,7 +33,7 @@ def test_collections_are_told_by_the_name_or_by_the_folder_of_the_images(make_fo
     (tmp_path / "mine.csv").write_text("\n".join(["file,label", *rows]))
     assert open_data(tmp_path / "mine.csv").sources == ("BUSI",)
     (tmp_path / "kvasir.csv").write_text("\n".join(["file,label", *rows]))
-    assert open_data(tmp_path / "kvasir.csv").sources == ("Kvasir",)  # the name of the table is the surest
+    assert open_data(tmp_path / "kvasir.csv").sources == ("BUSI", "Kvasir")  # a set: no name hides another
     assert open_data(make_folder({"a": 12, "b": 12}, "photos")).sources == ()
 
 
@@ -140,6 +141,93 @@ def test_only_related_data_have_their_splits_opened(busi: Dataset) -> None:
     def never() -> Any:
         raise AssertionError("a split was opened")
 
-    other = replace(busi, name="kvasir", sources=(), splits={"test": never, "train": never})
+    other = replace(busi, name="kvasir", sources=(), splits={"test": never, "train": never}, size=(28, 28))  # arrays
     assert sources_of(other) == ("Kvasir",)
     assert check_unseen(other, provenance(busi), ()) == []
+
+
+def cut_as_table(data: Dataset, table: Path, turn: int) -> Path:
+    """The images of a data set in a table of other splits: every image has that of the one `turn` places on."""
+    data.write_splits(table)
+    head, *rows = table.read_text().splitlines()
+    cells = [row.split(",") for row in rows]
+    turned = [",".join((*row[:2], cells[(n + turn) % len(cells)][2], *row[3:])) for n, row in enumerate(cells)]
+    table.write_text("\n".join([head, *turned]))
+    return table
+
+
+@pytest.mark.parametrize("name", ["photos", "other name"])
+def test_a_table_that_cuts_the_images_of_the_training_otherwise_is_refused(
+    make_folder: Make, tmp_path: Path, name: str
+) -> None:
+    data = open_data(make_folder({"a": 20, "b": 20}, "photos"))
+    table = open_data(cut_as_table(data, tmp_path / f"{name}.csv", 1))
+    why = (
+        "the model was trained on photos with other splits"
+        if name == "photos"
+        else "names and labels of photos in other"
+    )
+    with pytest.raises(InputError, match=rf"{why}.*, which stand in splits\.csv in the run's folder; --allow"):
+        check_unseen(table, provenance(data), ())
+    with pytest.raises(InputError, match="related-data"):
+        check_start(table, seen_by(provenance(data)), ())
+    same = open_data(cut_as_table(data, tmp_path / f"{name}.csv", 0))
+    assert check_unseen(same, provenance(data), ()) == []
+    # splits that were given and are cut again are no other matter
+    if name != "photos":
+        with pytest.raises(InputError, match="has the image names and labels of other name in other splits"):
+            check_unseen(open_data(cut_as_table(data, tmp_path / "third.csv", 2)), provenance(same), ())
+
+
+def test_some_of_the_images_under_the_old_name_are_refused_and_other_images_are_not(
+    make_folder: Make, tmp_path: Path
+) -> None:
+    data = open_data(make_folder({"a": 20, "b": 20}, "photos"))
+    table = cut_as_table(data, tmp_path / "photos.csv", 1)
+    table.write_text("\n".join(table.read_text().splitlines()[:-3]))
+    with pytest.raises(InputError, match="the model was trained on photos with other splits, labels or images"):
+        check_unseen(open_data(table), provenance(data), ())
+    assert len(check_unseen(open_data(table), provenance(data), ["related-data"])) == 1
+    elsewhere = open_data(make_folder({"a": 15, "b": 17}, "elsewhere/photos"))
+    assert check_unseen(elsewhere, provenance(data), ()) == []
+
+
+def test_figures_on_training_images_are_said_to_be_optimistic(make_folder: Make) -> None:
+    data = open_data(make_folder({"a": 20, "b": 20}, "photos"))
+    for split in ("train", "val", "all"):
+        (told,) = seen_sentences(data, split, provenance(data))
+        assert told.startswith(f"the evaluated split {split} took part in training or in the choice of the epoch")
+        elsewhere = open_data(make_folder({"a": 15, "b": 17}, "elsewhere/photos"))
+        (told,) = seen_sentences(elsewhere, split, provenance(data))
+        assert "if these are the same images" in told
+        assert seen_sentences(replace(elsewhere, name="films"), split, provenance(data)) == []
+    assert seen_sentences(data, "test", provenance(data)) == []
+
+
+def test_arrays_sorted_by_class_are_the_same_only_with_the_same_pixels(make_npz: Make, tmp_path: Path) -> None:
+    def by_class(row: int) -> list[int]:
+        return [int(row >= 2)]
+
+    first = make_npz("busi_first.npz", by_class)
+    with np.load(first) as arrays:
+        changed = {**arrays, "train_images": arrays["train_images"] + np.uint8(100)}
+    np.savez_compressed(tmp_path / "busi_second.npz", **changed)
+    np.savez_compressed(tmp_path / "busi_copy.npz", **np.load(first))
+    data, other, copy = (open_data(tmp_path / f"busi_{name}.npz") for name in ("first", "second", "copy"))
+    assert other.fingerprint() == data.fingerprint()
+    assert check_unseen(copy, provenance(data), ()) == []
+    with pytest.raises(InputError, match="holds images of BUSI"):
+        check_unseen(other, provenance(data), ())
+    seen, unlike, like = (seen_by(provenance(each))[0] for each in (data, other, copy))
+    assert seen.is_like(like)
+    assert not seen.is_like(unlike)
+    unsorted = open_data(make_npz("busi_mixed.npz"))
+    assert seen_by(provenance(unsorted))[0].pixels is None  # the order of the labels tells
+
+
+def test_a_collection_is_told_although_a_table_names_other_folders_too(make_folder: Make, tmp_path: Path) -> None:
+    make_folder({"Dataset_BUSI_with_GT/images/benign": 12, "others/more": 12}, "downloads")
+    rows = [f"downloads/Dataset_BUSI_with_GT/images/benign/{n:03}.png,a" for n in range(12)]
+    rows += [f"downloads/others/more/{n:03}.png,b" for n in range(12)]
+    (tmp_path / "mine.csv").write_text("\n".join(["file,label", *rows]))
+    assert open_data(tmp_path / "mine.csv").sources == ("BUSI",)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from test_scoring import case
 
+from medmamba.data.related import lineage
 from medmamba.errors import InputError
 from medmamba.evaluation import compare, find_models
 from medmamba.metrics import compare_runs, compare_scores
@@ -96,3 +97,35 @@ def test_a_folder_of_runs_is_all_of_them(tmp_path):
     assert find_models(tmp_path / "seed-1") == [tmp_path / "seed-1"]
     with pytest.raises(InputError, match="holds none"):
         find_models(tmp_path / "notes")
+
+
+def test_what_are_no_runs_of_one_model_is_refused(tmp_path):
+    first, data, _ = case()
+
+    def run(**changes):
+        return replace(other(first, 1), bundle=replace(first.bundle, **changes))
+
+    shape = replace(first.bundle.preprocessing, height=16)
+    for changes, words in (
+        ({"model": "resnet34"}, "model resnet18 and resnet34"),
+        ({"model_args": {"depth": 2}}, "model arguments"),
+        ({"preprocessing": shape}, "image size 8 x 8 and 16 x 8"),
+        ({"provenance": {"recipe": {"name": "strong"}}}, "recipe None and strong"),
+    ):
+        with pytest.raises(InputError, match=f"the second side of the comparison holds different models .*{words}"):
+            compare([first], [first, run(**changes)], data, out=tmp_path / "c.json")
+        compare([first], [run(**changes)], data, resamples=0)  # one against the other is what it is for
+    copies = [run(files={"weights.safetensors": "0" * 64}) for _ in range(2)]
+    with pytest.raises(InputError, match="the first side of the comparison holds 2 runs with the same weights"):
+        compare(copies, [first], data, out=tmp_path / "c.json")
+    assert not (tmp_path / "c.json").exists()
+
+
+def test_a_comparison_on_training_images_says_so_once():
+    first, data, images = case()
+    data = replace(data, splits={"train": lambda: images, "test": lambda: images})
+    origin = {"data": {"name": data.name, **lineage(data, ())}}
+    known = replace(first, bundle=replace(first.bundle, provenance=origin))
+    notes = {split: compare([known], [known], data, split, resamples=0)["notes"] for split in ("train", "test")}
+    assert sum("took part in training" in note for note in notes["train"]) == 1
+    assert not any("took part in training" in note for note in notes["test"])

@@ -15,6 +15,7 @@ from medmamba.bundle import Bundle
 from medmamba.data import Dataset
 from medmamba.data.dataset import ImageSet
 from medmamba.data.preprocessing import Preprocessing
+from medmamba.data.related import lineage
 from medmamba.decisions import Decisions
 from medmamba.errors import InputError
 from medmamba.evaluation import evaluate
@@ -286,3 +287,16 @@ def test_a_scope_that_cannot_be_checked_is_not_reported(tmp_path):
     classifier, data, _ = case()
     bundle = replace(classifier.bundle, decisions=Decisions(scope=0.05))
     assert evaluate(replace(classifier, bundle=bundle), data, out=tmp_path, resamples=0)["scope"] is None
+
+
+def test_figures_on_training_images_are_noted_in_the_metrics(tmp_path):
+    classifier, data, images = case()
+    data = replace(data, splits={"train": lambda: images, "test": lambda: images})
+    origin = {"data": {"name": data.name, **lineage(data, ())}}
+    known = replace(classifier, bundle=replace(classifier.bundle, provenance=origin))
+    report = evaluate(known, data, "all", out=tmp_path / "all", resamples=0)
+    sentence = "the evaluated split all took part in training or in the choice of the epoch: figures are optimistic"
+    assert sentence in report["notes"]
+    assert sentence in json.loads((tmp_path / "all" / "metrics.json").read_text())["notes"]
+    report = evaluate(known, data, "test", out=tmp_path / "test", resamples=0)
+    assert not any("optimistic" in note for note in report["notes"])

@@ -295,6 +295,22 @@ def test_other_versions_are_told_and_no_failure(run: Path) -> None:
     assert words.startswith(f"numpy 1.2.3, here {np.__version__}")
 
 
+def test_another_cut_of_arrays_that_are_sorted_by_class_fails(tmp_path: Path) -> None:
+    """It has the names, labels and fingerprint of the data of the run, and other images."""
+    arrays: dict[str, np.ndarray] = {}
+    for start, (split, count) in zip((0, 16, 24), (("train", 16), ("val", 8), ("test", 8)), strict=True):
+        labels = np.arange(count) // (count // 2)
+        arrays[f"{split}_images"] = np.stack([phantom(start + row)[0] for row in range(count)])
+        arrays[f"{split}_labels"] = labels[:, None].astype(np.uint8)
+    np.savez(tmp_path / "first.npz", **arrays)
+    np.savez(tmp_path / "second.npz", **{**arrays, "train_images": arrays["train_images"][::-1]})
+    run = fit(tmp_path / "first.npz", out=tmp_path / "run", **{**OPTIONS, "epochs": 1})
+    assert outcomes(run, tmp_path / "first.npz")["data: fingerprint"][0] is Outcome.PASSED
+    outcome, words = outcomes(run, tmp_path / "second.npz")["data: fingerprint"]
+    assert outcome is Outcome.FAILED
+    assert "in the same order, but other images" in words
+
+
 def test_data_that_are_not_those_of_the_run_fail(run: Path, photos: Path, tmp_path: Path) -> None:
     other = shutil.copytree(photos, tmp_path / "other")
     shutil.move(other / "benign" / "0.png", other / "malignant" / "new.png")

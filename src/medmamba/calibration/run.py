@@ -55,7 +55,8 @@ def calibrate(
         folder: A bundle.
         data: What it was trained on, opened with its classes; or what `open_data` takes. Other data of the same classes
             is possible too, another hospital's say; the scope stays as it was then.
-        split: Which images decide; not `test`, whose figures would be optimistic afterwards.
+        split: Which images decide; not `train`, to which the model was fitted, and neither `test` nor `all`, whose
+            figures would be optimistic afterwards.
         point: Where to cut; None for a probability of 0.5.
         error: Share of images whose true class may be missing from its prediction set; None for no sets.
         refused: Share of the validation images that are told to be unlike the training images; None for no scope.
@@ -121,6 +122,11 @@ def _check(split: str, error: float | None, refused: float | None) -> None:
     for name, value in {"error": error, "refused": refused}.items():
         if value is not None and not 0 < value < 1:
             raise InputError(f"{name} {value:g} is not possible; give a share between 0 and 1, for example 0.1")
+    if split == "train":
+        raise InputError(
+            "the split train is what the model was fitted to, so it is surer there than of new images; calibrate on "
+            "the validation split"
+        )
     if split in ("test", ALL):
         raise InputError(
             f"the split {split} is what the model is judged on afterwards; calibrate on the validation split"

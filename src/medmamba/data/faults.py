@@ -10,7 +10,7 @@ FAULTS = {
     "patient-overlap": "images of one patient are in more than one split",
     "empty-class": "a class has no image to learn from",
     "leaked-images": "more than one in twenty validation images is in the training split too",
-    "related-data": "the model or its start may have seen the images it is tested on, under another data set's name",
+    "related-data": "the model or its start may have seen what it is tested on, under another name or in other splits",
     "outside-folder": "a table names files outside its folder, which whoever made it may not be meant to see",
 }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medmamba.data import folders, medmnist, phantoms, tables
-from medmamba.data.catalogue import CATALOGUE, recognise_first
+from medmamba.data.catalogue import CATALOGUE, recognise_all
 from medmamba.data.dataset import Dataset, ImageSet
 from medmamba.data.faults import check_allowed
 from medmamba.data.listing import Listing, few, make_dataset, with_note, without
@@ -71,7 +71,7 @@ def open_data(
             _existing(text), group_column, label_columns, allow, trained=classes is not None, leave_out=leave_out
         )
         data = make_dataset(listing, task=asked, classes=classes, seed=seed)
-        data = replace(data, sources=recognise_first(_places(listing, text)), folder=_scanned(text))
+        data = replace(data, sources=recognise_all(_places(listing, text)), folder=_scanned(text))
     data = data if classes is None else reorder(data, classes)
     return data if positive is None else _with_positive(data, positive)
 
@@ -147,17 +147,26 @@ def _refuse_columns(why: str, group_column: str | None, label_columns: Sequence[
         raise InputError(f"{why}, so it has no column {asked[0]!r}; {remedy}")
 
 
-def _places(listing: Listing, text: str) -> Iterator[str]:
-    """Names that may tell which collection the images come from, the surest first."""
-    yield listing.name
-    table = Path(text).absolute()
-    above = {os.path.abspath(folder) for folder in {file.parent for file in listing.files}}
+def _places(listing: Listing, text: str) -> set[str]:
+    """Names that may tell which collections the images come from.
+
+    They are those of the data, of the folder of a table, of every folder below the one that holds all images, of that
+    one, and of the folder above it. The images of a table may come from several collections.
+    """
+    folders = {Path(os.path.abspath(folder)) for folder in {file.parent for file in listing.files}}
     try:
-        images = Path(os.path.commonpath(above))
-    except ValueError:  # on several drives
-        images = table
-    for folder in (images, images.parent, table.parent):
-        yield folder.name
+        top = Path(os.path.commonpath(folders)).parent
+    except ValueError:  # no file, or on several drives
+        top = None
+    found: set[Path] = set()
+    for folder in folders:
+        for place in (folder, *folder.parents):
+            if place in found:
+                break  # and so is what is above it
+            found.add(place)
+            if place == top:
+                break
+    return {listing.name, Path(text).absolute().parent.name, *(place.name for place in found)}
 
 
 def _existing(text: str) -> Path:

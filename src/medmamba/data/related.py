@@ -1,22 +1,21 @@
-"""Whether a model may have seen images already, under another data set's name.
+"""Whether a model may have seen images already, under another data set's name or in other splits.
 
 A data set comes from collections (`catalogue.collections`), which are recognised by names. Two data sets that share one
-may share images, unless they are one and the same with the same splits, which `content` tells.
+may share images, unless they are one and the same with the same splits, which `content` tells. So may two that nothing
+is known of, where both have the same images by name and label (`whole`), or where a run cut its data by itself and data
+of that name come with other splits.
 """
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-
 from medmamba.data.catalogue import recognise
-from medmamba.data.dataset import Dataset
+from medmamba.data.dataset import ALL, Dataset
 from medmamba.data.faults import settle_fault
+from medmamba.data.identity import content, pixels, whole
 from medmamba.errors import InputError
 
 FAULT = "related-data"
@@ -32,6 +31,8 @@ class Seen:
         sources: Collections that its images come from.
         cut: Whether its splits were made by us.
         content: As `content` gives it; None where it was not recorded.
+        whole: As `whole` gives it; None for arrays, or where it was not recorded.
+        pixels: As `pixels` gives it; None where names or labels tell enough, or where it was not recorded.
     """
 
     name: str
@@ -39,41 +40,19 @@ class Seen:
     sources: tuple[str, ...]
     cut: bool = False
     content: str | None = None
+    whole: str | None = None
+    pixels: str | None = None
 
     def is_same(self, data: Dataset) -> bool:
         """Whether it has the training and validation images of a data set, and so none of its test images."""
-        return self.fingerprint == data.fingerprint() or self.content == content(data)
+        named = self.fingerprint == data.fingerprint() or self.content == content(data)
+        return named and self.pixels == pixels(data)
 
     def is_like(self, other: Seen) -> bool:
         """Whether both have the same training and validation images, as far as was recorded."""
         pairs = ((self.fingerprint, other.fingerprint), (self.content, other.content))
-        return any(mine is not None and mine == theirs for mine, theirs in pairs)
-
-
-def content(data: Dataset) -> str:
-    """SHA-256 of the classes, and of the names and targets of train and val, in whatever order they come.
-
-    Names of files are taken from the folder that holds all of them, so that a folder and a table of it are the same:
-    the one that a run wrote, say. The test split is not opened.
-    """
-    opened = {name: data.split(name) for name in ("train", "val") if name in data.splits}
-    paths = {name: [os.path.abspath(file) for file in images.files or ()] for name, images in opened.items()}
-    start = len(_folder_of_all({os.path.dirname(path) for each in paths.values() for path in each}))
-    digest = hashlib.sha256("\0".join(data.classes).encode())
-    for name, images in opened.items():
-        names = [path[start:].replace(os.sep, "/") for path in paths[name]] or list(images.names)
-        order = sorted(range(len(names)), key=names.__getitem__)
-        digest.update("\0".join(("", name, *(names[row] for row in order))).encode())
-        digest.update(np.ascontiguousarray(images.targets[order], dtype="<i8").tobytes())
-    return digest.hexdigest()
-
-
-def _folder_of_all(folders: Collection[str]) -> str:
-    """The folder above several ones, with a separator at its end; an empty string where there is none."""
-    try:
-        return os.path.join(os.path.commonpath(folders), "")
-    except ValueError:  # no folder at all, or some on other drives
-        return ""
+        named = any(mine is not None and mine == theirs for mine, theirs in pairs)
+        return named and self.pixels == other.pixels
 
 
 def sources_of(data: Dataset) -> tuple[str, ...]:
@@ -131,7 +110,15 @@ def _kept(seen: Sequence[Seen]) -> dict[str, Any]:
 
 def _seen(data: Dataset) -> Seen:
     """What is kept of a data set that a model is trained on."""
-    return Seen(data.name, data.fingerprint(), sources_of(data), bool(data.made_splits), content(data))
+    return Seen(
+        name=data.name,
+        fingerprint=data.fingerprint(),
+        sources=sources_of(data),
+        cut=bool(data.made_splits),
+        content=content(data),
+        whole=whole(data),
+        pixels=pixels(data),
+    )
 
 
 def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[str]:
@@ -170,7 +157,8 @@ def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[st
 def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str]) -> list[str]:
     """Refuse to go on training a model that may have seen the test images of its new data.
 
-    A data set of the same name whose splits were cut otherwise is refused too, whether the catalogue knows it or not.
+    The same images in other splits are refused too, and data of the name of some that the start's run cut by itself,
+    whether the catalogue knows them or not.
 
     Args:
         data: The new data.
@@ -186,8 +174,8 @@ def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str])
     told = []
     for each in before:
         shared = _shared(data, each)
-        cut_again = each.name == data.name and each.cut and bool(data.made_splits)
-        if (shared or cut_again) and not each.is_same(data):
+        named = each.name == data.name and each.cut
+        if (shared or named or _has_all_of(data, each)) and not each.is_same(data):
             advice = "start from a model of other images, or of this data with these splits"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the start") + advice, allowed))
     return told
@@ -195,6 +183,9 @@ def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str])
 
 def check_unseen(data: Dataset, provenance: Mapping[str, Any], allowed: Collection[str]) -> list[str]:
     """Refuse to evaluate a model on images that it may have been trained on under another name or in other splits.
+
+    Data of the name of some that the run cut by itself must have those splits. Where data come without splits, their
+    name alone refuses nothing: `medmamba.predictor.opening` asks for the same images before it tests on a cut of ours.
 
     Args:
         data: What is to be evaluated on, opened with the model's classes.
@@ -210,8 +201,11 @@ def check_unseen(data: Dataset, provenance: Mapping[str, Any], allowed: Collecti
     told = []
     for each in seen_by(provenance):
         shared = _shared(data, each)
-        if shared and not each.is_same(data):
+        named = each.name == data.name and each.cut and not data.made_splits
+        if (shared or named or _has_all_of(data, each)) and not each.is_same(data):
             advice = "evaluate it on other data, or on that data with the same splits"
+            if each.cut:
+                advice += ", which stand in splits.csv in the run's folder"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the model") + advice, allowed))
     return told
 
@@ -220,10 +214,51 @@ def _shared(data: Dataset, seen: Seen) -> list[str]:
     return [source for source in sources_of(data) if source in seen.sources]
 
 
+def _has_all_of(data: Dataset, seen: Seen) -> bool:
+    """Whether a data set has exactly the images and labels of one that was seen, in whatever splits."""
+    return seen.whole is not None and seen.whole == whole(data)
+
+
+def seen_sentences(data: Dataset, split: str, provenance: Mapping[str, Any]) -> list[str]:
+    """What must be said of figures on a split that the model was trained on, or chosen by; nothing of a test split.
+
+    Args:
+        data: What the model is evaluated on.
+        split: That is evaluated.
+        provenance: Of the model.
+    """
+    if not is_of_training(split):
+        return []
+    seen = seen_by(provenance)
+    if any(each.is_same(data) for each in seen):
+        return [took_part(split)]
+    if any(each.name == data.name for each in seen):
+        return [
+            f"the model was trained on data called {data.name} too: if these are the same images, the evaluated split "
+            f"{split} took part in training, and figures are optimistic"
+        ]
+    return []
+
+
+def is_of_training(split: str) -> bool:
+    """Whether a split holds training or validation images, if it is one of the data that the model was trained on."""
+    return split in ("train", "val", ALL)
+
+
+def took_part(split: str) -> str:
+    """The sentence for figures on a split of the training data."""
+    return f"the evaluated split {split} took part in training or in the choice of the epoch: figures are optimistic"
+
+
 def _sentence(data: Dataset, seen: Seen, shared: Sequence[str], model: str) -> str:
     if seen.name == data.name:
         what = "with other splits, labels or images, so perhaps on images that are tested here"
         return f"{model} was trained on {seen.name} {what}; "
+    if not shared:
+        return (
+            f"{data.name} has the image names and labels of {seen.name} in other splits, and {model} was trained on "
+            f"{seen.name}, so perhaps on images that are tested here; "
+        )
     return (
         f"{data.name} holds images of {' and '.join(shared)}, and {model} was trained on {seen.name}, which does too, "
         "so perhaps on the same images; "

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medmamba.bundle import DESCRIPTION, Bundle
+from medmamba.bundle import DESCRIPTION, WEIGHTS, Bundle
 from medmamba.data import Dataset
 from medmamba.errors import InputError
 from medmamba.json_file import holds_entries, write_json
@@ -60,8 +61,9 @@ def compare(
         `name`, `seed`, `trained_on`); `made`.
 
     Raises:
-        InputError: The models answer different questions or decide for different positive classes, the data does not
-            fit them, see `evaluate`; or something else than a comparison is where `out` is to be.
+        InputError: The models answer different questions or decide for different positive classes; those of one side
+            are no runs of one model, or one of them is there twice; the data does not fit them, see `evaluate`; or
+            something else than a comparison is where `out` is to be.
     """
     models = [*first, *second]
     if not first or not second:
@@ -71,6 +73,8 @@ def compare(
     bundles = [classifier.bundle for classifier in models]
     if len({bundle.positive for bundle in bundles}) > 1:
         raise InputError("the models have different positive classes; train or import them with the same one")
+    for side, name in ((first, "first"), (second, "second")):
+        _check_runs([classifier.bundle for classifier in side], name)
     place = None if out is None else Path(out)
     if place is not None:
         if writable_folder(place.parent).is_dir():  # which is made where it is missing
@@ -106,6 +110,7 @@ def compare(
         "made": about_run(models[0], batch_size),
         "notes": [
             *dict.fromkeys(line for bundle in bundles for line in in_spite(bundle, opened.allowed)),
+            *opened.cautions,
             *found["notes"],
         ],
     }
@@ -135,6 +140,37 @@ def find_models(path: str | os.PathLike[str]) -> list[Path]:
             f"{path} is no trained model and holds none; give the folder that train wrote, or one of several"
         )
     return found
+
+
+def _check_runs(bundles: Sequence[Bundle], side: str) -> None:
+    """Refuse what are no runs of one model, each there once: a mean of them, and its spread, would tell nothing."""
+    ours = _kind(bundles[0])
+    for bundle in bundles[1:]:
+        theirs = _kind(bundle)
+        if different := [name for name in ours if ours[name] != theirs[name]]:
+            told = ", ".join(f"{name} {ours[name]} and {theirs[name]}" for name in different)
+            raise InputError(
+                f"the {side} side of the comparison holds different models ({told}); give the runs of one model with "
+                "several seeds, in a folder of their own"
+            )
+    digests = Counter(bundle.files[WEIGHTS] for bundle in bundles if WEIGHTS in bundle.files)
+    if twice := [digest for digest, count in digests.items() if count > 1]:
+        raise InputError(
+            f"the {side} side of the comparison holds {digests[twice[0]]} runs with the same weights, SHA-256 "
+            f"{twice[0][:12]}..., which are copies of one; give each run once"
+        )
+
+
+def _kind(bundle: Bundle) -> dict[str, Any]:
+    """What the runs of one model have in common, whatever their seeds."""
+    shape = bundle.preprocessing
+    members = [(member.model, member.model_args) for member in bundle.members]
+    return {
+        "model": bundle.model,
+        "model arguments": bundle.model_args or members,
+        "image size": f"{shape.height} x {shape.width}",
+        "recipe": (bundle.provenance.get("recipe") or {}).get("name"),
+    }
 
 
 def _about(bundle: Bundle) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def measure(
         },
         "model": _about_model(classifier),
         "made": about_run(classifier, batch_size),
-        "notes": [*in_spite(bundle, opened.allowed), *summary["notes"]],
+        "notes": [*in_spite(bundle, opened.allowed), *opened.cautions, *summary["notes"]],
     }
     points = class_curves(scores, images.targets, bundle.classes, groups=images.groups, **how)
     return Evaluation(bundle, images, scores, report, points)

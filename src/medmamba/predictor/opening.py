@@ -14,7 +14,7 @@ from medmamba.bundle import Bundle
 from medmamba.data import Dataset, open_data
 from medmamba.data.dataset import ImageSet
 from medmamba.data.faults import check_allowed
-from medmamba.data.related import check_unseen
+from medmamba.data.related import check_unseen, seen_sentences
 from medmamba.errors import InputError
 from medmamba.tasks import Task
 
@@ -30,12 +30,14 @@ class Opened:
         images: The split.
         notes: Of the data set: sentences worth telling the user.
         allowed: Faults that were found and allowed, sentences.
+        cautions: Sentences that must stand beside the figures, where the split took part in training.
     """
 
     name: str
     images: ImageSet
     notes: tuple[str, ...]
     allowed: tuple[str, ...]
+    cautions: tuple[str, ...] = ()
 
 
 def open_split(
@@ -67,15 +69,17 @@ def open_split(
         check_alike(first, bundle)
     data = open_for(first, data, group_column=group_column, label_columns=label_columns, allow=allow)
     allowed: list[str] = []
+    cautions: list[str] = []
     for bundle in bundles:
         check_split(bundle, data, split)
         allowed += [told for told in check_unseen(data, bundle.provenance, allow) if told not in allowed]
+        cautions += [told for told in seen_sentences(data, split, bundle.provenance) if told not in cautions]
     images = data.split(split)
     if len(images) == 0:
         raise InputError(f"the split {split!r} of {data.name} has no images; choose one of {', '.join(data.splits)}")
     for sentence in allowed:
         logger.warning("allowed: %s", sentence)
-    return Opened(data.name, images, data.notes, (*data.allowed, *allowed))
+    return Opened(data.name, images, data.notes, (*data.allowed, *allowed), tuple(cautions))
 
 
 def open_for(

@@ -88,7 +88,7 @@ def sweep(
     ]
     report = make_report(bundles, opened.images.take(np.array(rows)), table, answers, resamples=resamples, seed=seed)
     about = {"name": opened.name, "split": split, "images": len(opened.images), "notes": list(opened.notes)}
-    notes = [*in_spite(bundles[0], opened.allowed), *report["notes"]]
+    notes = [*in_spite(bundles[0], opened.allowed), *opened.cautions, *report["notes"]]
     report |= {"data": about, "made": about_run(classifier, batch_size) | {"seed": seed}, "notes": notes}
     picture = curves(report)
     make_folder(out)

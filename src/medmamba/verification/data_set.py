@@ -10,6 +10,7 @@ from typing import Any
 from medmamba.backbone import Backbone, Head
 from medmamba.bundle import Bundle
 from medmamba.data import Dataset, open_data
+from medmamba.data.identity import pixels
 from medmamba.data.related import seen_by
 from medmamba.errors import InputError
 from medmamba.predictor.opening import open_for
@@ -95,14 +96,22 @@ def check_classes(given: Given) -> str:
 
 
 def check_fingerprint(given: Given) -> str:
-    """Whether it has the training and validation images of the run: names, labels and splits; pixels are not read."""
+    """Whether it has the training and validation images of the run: names, labels and splits.
+
+    Pixels are read only where names and labels tell nothing, see `medmamba.data.identity.pixels`.
+    """
     recorded = given.recorded.get("fingerprint")
     if recorded is None:
         raise ImpossibleError("the run recorded no fingerprint")
+    seen = [each for each in seen_by(given.run.provenance) if each.fingerprint == recorded]
     if given.data.fingerprint() == recorded:
+        if any(each.pixels not in (None, pixels(given.data)) for each in seen):
+            raise InputError(
+                f"{given.data.name} has the numbers of images of each class of the run's data, in the same "
+                "order, but other images; give the file that the run was trained on"
+            )
         return f"the fingerprint {recorded}"
-    seen = seen_by(given.run.provenance)
-    if any(each.fingerprint == recorded and each.is_same(given.data) for each in seen):
+    if any(each.is_same(given.data) for each in seen):
         return "the images and labels that were recorded, by other paths"
     raise InputError(
         f"{given.data.name} has other images, labels or splits than the run was trained on: its fingerprint is "

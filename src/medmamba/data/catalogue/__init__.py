@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from medmamba.data.catalogue.collections import COLLECTIONS, recognise, recognise_first
+from medmamba.data.catalogue.collections import COLLECTIONS, recognise, recognise_all
 from medmamba.data.catalogue.medmnist_sets import MEDMNIST_ROWS, RECORD, SIZES
 from medmamba.data.catalogue.other_sets import OTHER_ROWS
 from medmamba.data.catalogue.row import Row
 
-__all__ = ["CATALOGUE", "COLLECTIONS", "MEDMNIST", "RECORD", "SIZES", "Row", "recognise", "recognise_first"]
+__all__ = ["CATALOGUE", "COLLECTIONS", "MEDMNIST", "RECORD", "SIZES", "Row", "recognise", "recognise_all"]
 
 MEDMNIST: Mapping[str, Row] = {row.name: row for row in MEDMNIST_ROWS}
 CATALOGUE: Mapping[str, Row] = {row.name: row for row in (*OTHER_ROWS, *MEDMNIST_ROWS)}

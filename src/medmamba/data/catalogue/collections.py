@@ -57,25 +57,26 @@ def words(name: str) -> tuple[str, ...]:
     return tuple(re.findall(r"[^\W\d_]+|\d+", name.lower()))
 
 
-def _holds(name: tuple[str, ...], alias: tuple[str, ...]) -> bool:
-    return any(name[start : start + len(alias)] == alias for start in range(len(name) - len(alias) + 1))
-
-
-_BY_ALIAS = [
-    *((words(alias), (each.name,)) for each in _COLLECTIONS for alias in each.aliases),
-    *((words(row.name), row.sources) for row in (*MEDMNIST_ROWS, *OTHER_ROWS)),
-]
+_BY_ALIAS: dict[tuple[str, ...], set[str]] = {}
+for _alias, _sources in (
+    *((alias, (each.name,)) for each in _COLLECTIONS for alias in each.aliases),
+    *((row.name, row.sources) for row in (*MEDMNIST_ROWS, *OTHER_ROWS)),
+):
+    _BY_ALIAS.setdefault(words(_alias), set()).update(_sources)
+_LENGTHS = sorted({len(_alias) for _alias in _BY_ALIAS})
 _EVERYDAY = {words(name): (each.name,) for each in _COLLECTIONS for name in each.everyday}
 
 
 def recognise(name: str) -> tuple[str, ...]:
     """The collections that the images of a data set of that name come from, as far as the name tells."""
-    told = words(name)
-    found = {source for alias, sources in _BY_ALIAS if _holds(told, alias) for source in sources}
-    found.update(_EVERYDAY.get(told, ()))
+    return recognise_all([name])
+
+
+def recognise_all(names: Iterable[str]) -> tuple[str, ...]:
+    """What any of several names tells, in the order of the collections."""
+    found: set[str] = set()
+    for told in map(words, names):
+        found.update(_EVERYDAY.get(told, ()))
+        parts = (told[start : start + length] for length in _LENGTHS for start in range(len(told) - length + 1))
+        found.update(source for part in parts for source in _BY_ALIAS.get(part, ()))
     return tuple(each for each in COLLECTIONS if each in found)
-
-
-def recognise_first(names: Iterable[str]) -> tuple[str, ...]:
-    """What the first name tells that tells anything."""
-    return next(filter(None, map(recognise, names)), ())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from medmamba.data.dataset import ALL
+from medmamba.data.related import is_of_training, took_part
 from medmamba.report.checklists.items import Facts
 from medmamba.report.checklists.record import Record, figure, plainly, short
 
@@ -186,9 +186,7 @@ def cautions(record: Record) -> Facts:
     facts = [f"trained in spite of {sentence}" for sentence in record.data.get("allowed") or ()]
     notes = [str(note).removesuffix(".") for note in record.metrics.get("notes") or ()]
     facts += [note for note in notes if note.removeprefix("the model was ") not in facts]
-    split = (record.metrics.get("data") or {}).get("split")
-    if record.same_data and split in ("train", "val", ALL):
-        facts.append(
-            f"the evaluated split {split} took part in training or in the choice of the epoch: figures are optimistic"
-        )
+    split = str((record.metrics.get("data") or {}).get("split"))
+    if record.same_data and is_of_training(split) and took_part(split) not in facts:  # an earlier version's evaluation
+        facts.append(took_part(split))
     return facts + ([f"{row.title}: {caution}" for caution in row.cautions] if row else [])
