@@ -154,6 +154,15 @@ def test_of_several_processes_one_reports(monkeypatch, capsys, rank, seen):
         (["train", "phantoms", "--out", "x", "--image-size", "8", "8"], "both sides must be at least 16"),
         (["train", "phantoms", "--out", "x", "--positive", "cancer"], "'cancer' cannot be the positive class"),
         (["train", "phantoms", "--out", "x", "--model-args", "depth"], "'depth' is no model argument"),
+        (["train", "phantoms", "--out", "x", "--lr", "inf"], "lr inf is not possible; expected a number from"),
+        (["train", "phantoms", "--out", "x", "--lr", "nan"], "lr nan is not possible; expected a number from"),
+        (["train", "phantoms", "--out", "x", "--model-args", "drop_path_rate=NaN"], "drop_path_rate is nan"),
+        (["train", "phantoms", "--out", "x", "--model-args", "drop_path_rate=-1"], "drop_path_rate -1 is not possible"),
+        (["train", "phantoms", "--out", "x", "--model-args", "drop_path_rate=1"], "drop_path_rate 1 is not possible"),
+        (
+            ["train", "phantoms", "--out", "x", "--model", "resnet10t", "--model-args", "drop_rate=1.5"],
+            "drop_rate 1.5 is not possible; expected a number from 0 to 1",
+        ),
         (["evaluate", "x", "phantoms"], "there is no folder x"),
         (["info", "--model", "resnet"], "there is no model 'resnet'"),
         (["info", "--checkpoint", "x"], "there is no folder x"),
@@ -360,6 +369,12 @@ def test_model_arguments_are_json_or_text():
     }
     with pytest.raises(InputError, match="write name=value"):
         parse_arguments(["=3"])
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000], ids=["digits", "depth"])
+def test_a_model_argument_that_python_does_not_read_is_refused(value):
+    with pytest.raises(InputError, match=r"the model argument depths has .*; write it shorter"):
+        parse_arguments([f"depths={value}"])
 
 
 def test_tables_are_in_line(capsys):

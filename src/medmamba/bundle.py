@@ -8,8 +8,9 @@ SHA-256 of the other files and of itself, and all of them are replaced as one: s
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -19,7 +20,7 @@ from medmamba.card import card
 from medmamba.data.labels import check_class_names
 from medmamba.data.preprocessing import Preprocessing
 from medmamba.decisions import Decisions
-from medmamba.errors import InputError, suggest
+from medmamba.errors import InputError, one_line, shown, suggest
 from medmamba.manifest import check_files, find_file, named_files, read_description, undisturbed, write_together
 from medmamba.tasks import Task
 from medmamba.weights import build_for, pack_weights, read_shapes, read_tensors
@@ -144,6 +145,8 @@ class Bundle:
             raise
         except (TypeError, ValueError) as reason:
             raise InputError(f"{model} cannot be built: {reason}") from reason
+        except RuntimeError as reason:  # there is no memory for it
+            raise InputError(f"{model} cannot be built ({one_line(reason)}); choose a smaller one") from reason
 
     def save(self, folder: str | os.PathLike[str], state_dict: Mapping[str, Tensor], *, half: bool = False) -> None:
         """Write description, weights and card into a folder, which is made if needed; all are replaced as one.
@@ -282,7 +285,7 @@ def _load_described(folder: Path, bundle: Bundle) -> nn.Module:
 
 
 def check_network(model: Any, model_args: Any) -> None:
-    """Raise `InputError` unless these are a name and arguments, none of which makes timm read files or the network."""
+    """Raise `InputError` unless these are a name and arguments, none infinite or one that makes timm read elsewhere."""
     if not isinstance(model, str) or not isinstance(model_args, dict):
         raise InputError(f"a network is {model!r} with {model_args!r}; expected a name and an object")
     if foreign := [name for name in model_args if name in FOREIGN or name.startswith("pretrained")]:
@@ -290,19 +293,29 @@ def check_network(model: Any, model_args: Any) -> None:
             f"the model argument {foreign[0]} would have weights or code from elsewhere be loaded with every use; "
             "leave it out, and give weights to start from with --init"
         )
+    for name, value in model_args.items():
+        if not all(math.isfinite(each) for each in _leaves(value) if isinstance(each, float)):
+            raise InputError(f"the model argument {name} is {shown(value)}; expected finite numbers")
 
 
-def check_arguments(bundle: Bundle, shapes: Mapping[str, tuple[int, ...]]) -> None:
-    """Raise `InputError` if a whole number among the model arguments is larger than anything in the weights."""
-    largest = max((1024, *(side for shape in shapes.values() for side in shape)))
-    left: list[Any] = [bundle.model_args, *(member.model_args for member in bundle.members)]
+def _leaves(value: Any) -> Iterator[Any]:
+    """What is in lists and objects, at any depth."""
+    left = [value]
     while left:
         value = left.pop()
         if isinstance(value, dict):
             left += value.values()
         elif isinstance(value, list | tuple):
             left += value
-        elif isinstance(value, int | float) and abs(value) > largest:
+        else:
+            yield value
+
+
+def check_arguments(bundle: Bundle, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raise `InputError` if a whole number among the model arguments is larger than anything in the weights."""
+    largest = max((1024, *(side for shape in shapes.values() for side in shape)))
+    for value in _leaves([bundle.model_args, *(member.model_args for member in bundle.members)]):
+        if isinstance(value, int | float) and abs(value) > largest:
             raise InputError(f"the model argument {value} does not fit the weights, which have no side above {largest}")
 
 

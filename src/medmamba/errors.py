@@ -1,5 +1,7 @@
 """The kinds of error that the command line knows, and words for any."""
 
+LONGEST = 80  # characters of a value in a message
+
 
 class InputError(ValueError):
     """Something that was given cannot be used.
@@ -23,6 +25,15 @@ def suggest(word: str, options: "list[str] | tuple[str, ...]") -> str:
 
     close = difflib.get_close_matches(word, options, n=1)
     return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def shown(value: object) -> str:
+    """A value as Python writes it, cut after 80 characters, for a message about a value that may be anything."""
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes no whole number of more than 4300 digits
+        return "(too long to be written)"
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def one_line(reason: BaseException) -> str:

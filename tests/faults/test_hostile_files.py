@@ -112,6 +112,20 @@ def test_a_description_has_nothing_loaded_from_elsewhere(arguments: dict[str, An
         Bundle("resnet18", Task.BINARY, ("a", "b"), Preprocessing(32, 32), model_args=arguments)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), [1, float("nan")], {"a": [float("-inf")]}], ids=str)
+def test_a_description_has_no_number_that_is_not_finite(value: Any) -> None:
+    with pytest.raises(InputError, match=r"the model argument zoom is .*; expected finite numbers"):
+        Bundle("resnet18", Task.BINARY, ("a", "b"), Preprocessing(32, 32), model_args={"zoom": value})
+
+
+def test_a_description_of_any_depth_is_refused_with_our_own_error() -> None:
+    deep: Any = float("nan")
+    for _ in range(20_000):
+        deep = [deep]
+    with pytest.raises(InputError, match=r"zoom is \(too long to be written\); expected finite numbers"):
+        Bundle("resnet18", Task.BINARY, ("a", "b"), Preprocessing(32, 32), model_args={"zoom": deep})
+
+
 def test_a_network_that_is_larger_than_its_weights_is_not_made(good: tuple[Path, torch.Tensor], tmp_path: Path) -> None:
     content.fresh(tmp_path / "x", good[0])
     folder = tmp_path / "x" / "bundle"

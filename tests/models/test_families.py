@@ -1,5 +1,7 @@
 """One model of each family that the paper compares with, at two sizes far from 224."""
 
+import math
+
 import pytest
 import torch
 
@@ -50,6 +52,19 @@ def test_a_size_that_a_model_cannot_take_is_refused_in_words():
         create_model("nest_tiny", 3, image_size=(50, 50))
     with pytest.raises(InputError, match=r"coat_tiny cannot take images of 50 x 50 pixels: .*; choose another size"):
         create_model("coat_tiny", 3, image_size=(50, 50))
+
+
+@pytest.mark.parametrize("argument", ["drop_rate", "drop_path_rate", "attn_drop_rate", "dropout", "proj_drop"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 1.1, True, "0.1", [0.1, math.nan]], ids=str)
+def test_a_share_to_be_dropped_that_timm_would_take_is_refused(argument, value):
+    with pytest.raises(InputError, match=f"^{argument} .* is not possible; expected a number from 0 to 1$"):
+        create_model("resnet18", 3, **{argument: value})
+
+
+def test_shares_to_be_dropped_that_are_possible_are_taken():
+    create_model("resnet10t", 3, drop_rate=1, drop_path_rate=0.5, drop_block_rate=None)
+    create_model("densenet121", 3, growth_rate=8, drop_rate=0)
+    assert create_model("vit_tiny_patch16_224", 3, proj_drop_rate=0.25, depth=1).blocks[0].mlp.drop1.p == 0.25
 
 
 @pytest.mark.parametrize("name", ["densenet121", "hrnet_w18_small", "medmamba_tiny", "swin_tiny_patch4_window7_224"])

@@ -1,10 +1,17 @@
 """Any height and width from 16 pixels up."""
 
+import math
+
 import pytest
 import timm
 import torch
 
 import medmamba.models  # registers our names
+from medmamba.bundle import Bundle
+from medmamba.data.preprocessing import Preprocessing
+from medmamba.errors import InputError
+from medmamba.models import create_model
+from medmamba.tasks import Task
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +66,39 @@ def test_predictions_do_not_depend_on_the_neighbours(model):
         together = model(images)
         alone = torch.cat([model(image[None]) for image in images])
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
+
+
+WRONG = {
+    ("drop_rate", "drop_path_rate"): (math.nan, math.inf, -1, 1, True, "x", [0]),
+    ("in_chans", "patch_size", "state_size"): (0, -1, 1.5, math.nan, True, 1e9),
+    ("depths", "widths"): (3, "ab", [1, 0], [8, True], [[8], [8]], [1.5], [10**400, 8]),
+    ("num_classes",): (-1, math.inf),
+}
+IMPOSSIBLE = [(name, value) for names, values in WRONG.items() for name in names for value in values]
+
+
+@pytest.mark.parametrize("name", ["medmamba_nano", "vmamba_tiny", "medvit_tiny"])
+@pytest.mark.parametrize(("argument", "value"), IMPOSSIBLE, ids=lambda each: str(each)[:20])
+def test_a_number_that_makes_no_network_of_ours_is_refused(name, argument, value):
+    if name == "medvit_tiny" and argument in ("patch_size", "state_size"):
+        argument = "head_dim"
+    if name == "medvit_tiny" and argument == "widths" and value == [[8], [8]]:
+        value = [8, [8, 8], [8, 8], [8, 8]]
+    with pytest.raises(InputError, match=f"^{argument} .* is not possible; expected"):
+        create_model(name, **{argument: value})
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.5, math.nan, True, "0.1"], ids=repr)
+def test_a_share_for_attention_is_a_number(value):
+    with pytest.raises(InputError, match=r"mix .* must be a number from 0 to 1"):
+        create_model("medvit_tiny", mix=value)
+
+
+def test_what_no_memory_holds_is_refused():
+    shape = Preprocessing(32, 32)
+    wide = {"depths": [1], "widths": [2**20]}
+    with pytest.raises(InputError, match=r"medmamba_nano cannot be built \(RuntimeError.*\); choose a smaller one"):
+        Bundle("medmamba_nano", Task.BINARY, ("a", "b"), shape, wide).build_model()
 
 
 def test_arguments_that_do_not_fit_are_named():

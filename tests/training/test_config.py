@@ -1,5 +1,7 @@
+import math
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -27,11 +29,27 @@ def test_an_unknown_option_is_refused_with_a_suggestion() -> None:
         ({"devices": 0}, "devices 0"),
         ({"image_size": (32,)}, "height and width"),
         ({"precision": "bf16_mixed"}, "did you mean 'bf16-mixed'"),
+        ({"precision": 3}, "precision 3 is unknown"),
+        ({"image_size": 32}, "image size 32 is not two numbers"),
+        ({"channels": True}, "channels True is not possible"),
+        ({"model_args": None}, "model_args None are no arguments"),
+        *(
+            ({name: value}, f"{name} {value} is not possible; expected a whole number")
+            for name in ("seed", "workers", "save_seconds", "devices", "nodes", "accumulate")
+            for value in (True, math.nan, math.inf, 1.5, 10**20)
+        ),
     ],
 )
 def test_impossible_options_are_refused(options: dict[str, object], words: str) -> None:
     with pytest.raises(InputError, match=words):
         TrainConfig().with_options(options)
+
+
+@pytest.mark.parametrize("name", ["lr", "epochs", "batch_size"])
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, True, -1, "x", 10**400], ids=repr)
+def test_an_option_of_the_recipe_that_is_no_finite_number_makes_no_plan(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{name} .* is not possible; expected a (whole )?number from"):
+        make_plan(Request(None, None, None, None, TrainConfig(**{name: value})))
 
 
 def test_a_run_of_before_there_was_a_detail_can_be_resumed_and_one_with_another_cannot() -> None:

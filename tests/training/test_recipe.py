@@ -1,9 +1,16 @@
+import math
+import re
+from contextlib import suppress
+from dataclasses import fields
+from datetime import date
 from pathlib import Path
 
 import pytest
+import yaml
 
 from medmamba.errors import InputError
-from medmamba.training.recipe import learning_rate, load_recipe, parse_recipe, recipe_names
+from medmamba.training.quantities import SETTINGS
+from medmamba.training.recipe import Recipe, learning_rate, load_recipe, parse_recipe, recipe_names
 
 
 def test_the_recipes_are_in_the_package_and_load() -> None:
@@ -51,6 +58,15 @@ def test_cosine_rises_then_falls_to_nothing() -> None:
         ("betas: 3", "expected a list"),
         ("betas: [0.9]", "betas"),
         ("milestones: [50, 75]", "shares of the epochs"),
+        ("milestones: [a, b]", "milestones ('a', 'b') are not possible; expected shares of the epochs"),
+        ("milestones: [null]", "shares of the epochs"),
+        ("milestones: [[0.5]]", "shares of the epochs"),
+        ("milestones: [2026-01-02]", "shares of the epochs"),
+        ("milestones: [true]", "shares of the epochs"),
+        ("milestones: 2026-01-02", "expected a list"),
+        ("betas: [true, 0.5]", "two numbers from 0 to below 1"),
+        ("betas: [0.9, 1]", "two numbers from 0 to below 1"),
+        ("betas: [.nan, 0.9]", "two numbers from 0 to below 1"),
         ("schedule: cosin", "did you mean 'cosine'"),
         ("augment: heavy", "choose from none, light, autoaugment"),
         ("[1, 2]", "holds no settings"),
@@ -58,7 +74,7 @@ def test_cosine_rises_then_falls_to_nothing() -> None:
     ],
 )
 def test_a_wrong_recipe_is_refused(text: str, words: str) -> None:
-    with pytest.raises(InputError, match=words.replace("[", r"\[")):
+    with pytest.raises(InputError, match=re.escape(words)):
         parse_recipe(text, name="mine")
 
 
@@ -68,3 +84,76 @@ def test_a_recipe_is_a_name_or_a_file(tmp_path: Path) -> None:
     assert (load_recipe(str(file)).name, load_recipe(str(file)).lr) == ("mine", 0.5)
     with pytest.raises(InputError, match="no recipe 'medmist'; did you mean 'medmnist'"):
         load_recipe("medmist")
+
+
+TOO_LONG = -(16**5000)  # for Python to write
+ODD = [None, True, -1, 0, 1.5, math.inf, -math.inf, math.nan, "x", [], [1], {}, {"a": 1}, date(2026, 1, 2)]
+ODD += [[None], ["a", "b"], [[0.5]], [date(2026, 1, 2)], [0.5, math.nan], [True, False], 10**400, TOO_LONG]
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(Recipe)])
+def test_a_setting_is_taken_or_refused_with_our_own_error(name: str) -> None:
+    """Whatever it is, from Python and as YAML gives it; and no number that is taken is infinite or a truth value."""
+    for value in ODD:
+        with suppress(InputError):
+            taken = getattr(Recipe(**{"name": "mine", name: value}), name)
+            assert taken is value
+            assert not isinstance(taken, float) or math.isfinite(taken)
+            assert taken is not True
+        if value != TOO_LONG:
+            with suppress(InputError):
+                parse_recipe(yaml.safe_dump({name: value}), name="mine")
+        if value is not None:
+            with suppress(InputError):
+                load_recipe("quick", **{name: value} if name not in ("name", "rules") else {})
+
+
+def test_every_number_has_finite_bounds() -> None:
+    kinds = {entry.name: str(entry.type) for entry in fields(Recipe)}
+    numbers = {name for name, kind in kinds.items() if kind.startswith(("int", "float"))}
+    assert set(SETTINGS) == numbers
+    assert all(math.isfinite(each.low) and math.isfinite(each.high) for each in SETTINGS.values())
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("value", [math.inf, -math.inf, math.nan, True, 10**400], ids=str)
+def test_a_number_is_finite_and_no_truth_value(name: str, value: float) -> None:
+    with pytest.raises(InputError, match=rf"^{name} .* is not possible; expected a (whole )?number from \S+ to \d\S*$"):
+        Recipe("mine", **{name: value})
+
+
+@pytest.mark.parametrize("text", ["warmup_epochs: .inf", "lr: .inf", "weight_decay: .inf", "lr: .nan", "lr: true"])
+def test_a_recipe_file_with_a_number_that_is_not_finite_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match=r"is not possible; expected a number from"):
+        parse_recipe(text, name="mine")
+
+
+def test_whole_numbers_are_numbers() -> None:
+    assert parse_recipe("betas: [0, 0.999]\nlr: 1\nmilestones: []", name="mine").betas == (0, 0.999)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("lr: 0x" + "F" * 5000, "a value of 5002 characters"),
+        ("lr: !!bool a", "names the type 'tag:yaml.org,2002:bool'; write the value alone"),
+        ("lr: !!timestamp a", "names the type"),
+        ('lr: !!int ""', "names the type"),
+        ("betas: !!seq [0.9, 0.99]", "names the type"),
+        ("lr: ! 1", "names the type '!'"),
+        ("!!float lr: 1", "names the type"),
+        ("lr: 0b_", "is not YAML"),
+        ("lr: 2026-13-45", "is not YAML"),
+        ("lr: 0001-01-01 00:00:00 +23:00", "not"),
+        ("lr: " + "1:" * 40 + "1.5", "not"),
+        ("<<: {lr: 1}", "is not YAML"),
+        ("=: 1", "is not YAML"),
+        ("{[a]: 1}", "is not YAML"),
+        ("{a: 1}: 1", "is not YAML"),
+    ],
+)
+def test_whatever_yaml_says_of_a_recipe_is_one_sentence(text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as refusal:
+        parse_recipe(text, name="mine")
+    assert "\n" not in str(refusal.value)
+    assert len(str(refusal.value)) < 400

@@ -1,7 +1,9 @@
 """Rules of a recipe: what they come to, and that a run shows plain values and resumes."""
 
 import json
+import math
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from medmamba.bundle import load_bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.errors import InputError
 from medmamba.training.recipe import Recipe, load_recipe, parse_recipe
-from medmamba.training.rules import settle, suit
+from medmamba.training.rules import parse_rule, settle, suit
 
 BOTH = "{epochs: {steps: 120, least: 2, most: 30}, augment: {grey: trivial-grey, colour: light}, batch_size: 8}"
 
@@ -113,6 +115,11 @@ def test_the_recipe_of_strong_trains_networks_without_drop_path_and_with_their_o
         ("epochs: {steps: true, least: 5, most: 6}", "expected whole numbers"),
         ("augment: {grey: light, colour: trivia}", "did you mean 'trivial'"),
         ("augment: {gray: light, colour: light}", "expected grey, colour"),
+        ("augment: {grey: [light], colour: none}", r"augment \['light'\] is unknown; choose from none"),
+        ("augment: {grey: {a: 1}, colour: none}", "augment {'a': 1} is unknown"),
+        ("augment: {}", "the rule of augment has nothing; expected grey, colour"),
+        ("schedule: {}", "only epochs and augment take a rule"),
+        ("epochs: {steps: 10, least: 5, most: 1_000_000_000_000}", "whole numbers from 1 to"),
         ("lr: {grey: 0.1, colour: 0.2}", "only epochs and augment take a rule"),
         ("rules: {epochs: 3}", "unknown setting 'rules'"),
     ],
@@ -120,6 +127,22 @@ def test_the_recipe_of_strong_trains_networks_without_drop_path_and_with_their_o
 def test_a_wrong_rule_is_refused(text: str, words: str) -> None:
     with pytest.raises(InputError, match=words):
         parse_recipe(text, name="mine")
+
+
+ODD = [None, True, -1, 0, 1.5, math.inf, math.nan, "x", [], [1], {}, {"a": 1}, date(2026, 1, 2), 10**400, 16**5000]
+RIGHT: dict[str, dict[str, Any]] = {
+    "epochs": {"steps": 10, "least": 1, "most": 5},
+    "augment": {"grey": "none", "colour": "light"},
+}
+
+
+@pytest.mark.parametrize(("setting", "name"), [(setting, name) for setting, rule in RIGHT.items() for name in rule])
+@pytest.mark.parametrize("value", ODD, ids=lambda value: type(value).__name__)
+def test_no_odd_value_makes_a_rule(setting: str, name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=r"not possible|is unknown"):
+        parse_rule(setting, RIGHT[setting] | {name: value})
+    with pytest.raises(InputError):
+        parse_rule(setting, RIGHT[setting] | {"more": value})
 
 
 def test_no_recipe_names_a_data_set_and_strong_settles_to_plain_values() -> None:

@@ -229,7 +229,7 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
     """`name=value` pairs with JSON values; what is no JSON is text.
 
     Raises:
-        InputError: There is no `=` in one of them.
+        InputError: There is no `=` in one of them, or its value is beyond what a description holds.
     """
     arguments = {}
     for pair in pairs:
@@ -240,4 +240,9 @@ def parse_arguments(pairs: Sequence[str]) -> dict[str, Any]:
             arguments[name] = json.loads(value)
         except json.JSONDecodeError:
             arguments[name] = value
+        except (ValueError, RecursionError):
+            raise InputError(
+                f"the model argument {name} has a number with thousands of digits, or lists that are too deep; "
+                "write it shorter"
+            ) from None
     return arguments

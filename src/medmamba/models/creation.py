@@ -13,6 +13,7 @@ from torch import nn
 from medmamba.errors import InputError, suggest
 from medmamba.models import medvit
 from medmamba.network import VARIANTS
+from medmamba.network.arguments import check_dropped
 
 
 def model_names() -> list[str]:
@@ -68,6 +69,8 @@ def create_model(
         raise InputError(
             f"there is no model {name!r}{hint}; `medmamba info --models` lists ours and how to find others"
         )
+    if name not in model_names():  # ours check all of theirs
+        check_dropped(**{argument: value for argument, value in arguments.items() if _is_dropped(argument)})
     model = _build(name, image_size, num_classes=num_classes, in_chans=in_chans, **arguments)
     if image_size is not None and try_out:
         _try_out(model, name, in_chans, image_size)
@@ -83,6 +86,8 @@ def _build(name: str, image_size: tuple[int, int] | None, **arguments: Any) -> n
                 if "img_size" not in str(reason):
                     raise
         return timm.create_model(name, **arguments)
+    except InputError:  # of our networks, whose sentence is whole
+        raise
     except (TypeError, ValueError, AssertionError, RuntimeError) as reason:
         if argument := _stranger(reason):
             raise InputError(f"{name} takes no argument {argument!r}; leave it out, or take another model") from reason
@@ -105,6 +110,16 @@ def _try_out(model: nn.Module, name: str, in_chans: int, image_size: tuple[int, 
         ) from reason
     finally:
         model.train(training)
+
+
+def _is_dropped(argument: str) -> bool:
+    """Whether timm's networks call a share that is dropped in training so: `attn_drop_rate`, `proj_drop`, `dropout`.
+
+    Many take any number for it, and fail in the first step. `drop_block_size` is no share, nor is DenseNet's
+    `growth_rate`.
+    """
+    named = argument.startswith("drop") or argument.endswith(("drop_rate", "_drop"))
+    return named and not argument.endswith("_size")
 
 
 def _stranger(reason: Exception) -> str:

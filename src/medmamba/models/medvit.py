@@ -14,7 +14,9 @@ from timm.layers import ClassifierHead
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from medmamba.errors import shown
 from medmamba.models.medvit_blocks import ECB, LTB, conv_norm, named
+from medmamba.network.arguments import check_lists, check_rates, check_sizes
 from medmamba.network.medmamba import taken_stages
 
 STAGES = 4
@@ -56,11 +58,11 @@ class MedViT(nn.Module):
         head_dim: Channels of a head, in attention and in grouped convolutions.
         mix: Share of a transformer block's channels that is for attention.
         ratios: Of each stage: r * r tokens become one key. The first stage has no attention.
-        drop_rate: Dropout before the linear layer.
-        drop_path_rate: Of the last block; rises linearly from 0 over the blocks.
+        drop_rate: Dropout before the linear layer, in [0, 1).
+        drop_path_rate: Of the last block, in [0, 1); rises linearly from 0 over the blocks.
 
     Raises:
-        ValueError: The arguments make no such network.
+        ValueError: The arguments make no such network; `InputError` where a number is not possible.
     """
 
     output_fmt = "NCHW"
@@ -81,7 +83,12 @@ class MedViT(nn.Module):
         drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
-        _check(stem_widths, depths, widths, ratios)
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(in_chans=in_chans, head_dim=head_dim)
+        check_sizes(num_classes=num_classes, least=0)
+        check_lists(stem_widths=stem_widths, depths=depths, ratios=ratios)
+        check_lists(widths=widths, depth=2)
+        _check(stem_widths, depths, widths, ratios, mix)
         self.in_chans, self.num_classes, self.ratios = in_chans, num_classes, tuple(ratios)
         self.stem = _stem(in_chans, stem_widths)
         self.stages = nn.Sequential()
@@ -240,16 +247,20 @@ def _initialise(module: nn.Module) -> None:
 
 
 def _check(
-    stem_widths: Sequence[int], depths: Sequence[int], widths: Sequence[Sequence[int]], ratios: Sequence[int]
+    stem_widths: Sequence[int],
+    depths: Sequence[int],
+    widths: Sequence[Sequence[int]],
+    ratios: Sequence[int],
+    mix: float,
 ) -> None:
     if not len(depths) == len(widths) == len(ratios) == STAGES or len(stem_widths) != 3:
         raise ValueError(
             f"depths {depths}, widths {widths} and ratios {ratios} must have four entries each, stem_widths "
             f"{stem_widths} three"
         )
-    if min(depths) < 1 or depths[2] % PERIOD:
-        raise ValueError(f"depths {depths} must be 1 or more each, and the third a multiple of {PERIOD}")
+    if depths[2] % PERIOD:
+        raise ValueError(f"depths {depths} must have for the third a multiple of {PERIOD}")
     if len(widths[0]) != 1 or any(len(pair) != 2 for pair in widths[1:]):
         raise ValueError(f"widths {widths} must be one number for the first stage and two for each of the others")
-    if min(ratios) < 1:
-        raise ValueError(f"ratios {ratios} must be 1 or more each")
+    if isinstance(mix, bool) or not isinstance(mix, int | float) or not 0 <= mix <= 1:
+        raise ValueError(f"mix {shown(mix)} must be a number from 0 to 1")

@@ -18,7 +18,8 @@ STAGES = 4  # of every row
 
 def _register(name: str, build: Callable[..., nn.Module]) -> None:
     def entrypoint(pretrained: bool = False, **arguments: Any) -> nn.Module:
-        stages = len(arguments.get("depths", range(STAGES)))
+        depths = arguments.get("depths")
+        stages = len(depths) if isinstance(depths, tuple | list) else STAGES  # others the network refuses
         features = {"out_indices": tuple(range(stages)), "flatten_sequential": True}
         return build_model_with_cfg(partial(build, name), name, pretrained, feature_cfg=features, **arguments)
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from medmamba.network.arguments import check_lists, check_rates, check_sizes
 from medmamba.network.blocks import BLOCKS, Head, PatchEmbed, Stage
 
 SMALLEST_SIDE = 16  # pixels
@@ -57,14 +58,17 @@ class MedMamba(nn.Module):
         in_chans: Channels of the image.
         num_classes: Outputs; 0 leaves the head out.
         global_pool: "avg", or "" for none.
-        depths: Blocks of each stage.
+        depths: Blocks of each stage, 1 or more.
         widths: Channels of each stage.
         patch_size: Side of the patches, in pixels.
         state_size: States of each channel of the scan.
         block: A name in `medmamba.models.blocks.BLOCKS`.
         final_norm: LayerNorm before the mean, as in VMamba; MedMamba has none.
-        drop_rate: Dropout before the linear head.
-        drop_path_rate: Of the last block; rises linearly from 0 over the blocks.
+        drop_rate: Dropout before the linear head, in [0, 1).
+        drop_path_rate: Of the last block, in [0, 1); rises linearly from 0 over the blocks.
+
+    Raises:
+        ValueError: The arguments make no such network; `InputError` where a number is not possible.
     """
 
     output_fmt = "NHWC"
@@ -85,9 +89,13 @@ class MedMamba(nn.Module):
         drop_path_rate: float = 0.1,
     ) -> None:
         super().__init__()
+        check_rates(drop_rate=drop_rate, drop_path_rate=drop_path_rate)
+        check_sizes(in_chans=in_chans, patch_size=patch_size, state_size=state_size)
+        check_sizes(num_classes=num_classes, least=0)
+        check_lists(depths=depths, widths=widths)
         if len(depths) != len(widths) or not depths:
             raise ValueError(f"depths {depths} and widths {widths} must give one number each for every stage")
-        if block not in BLOCKS:
+        if block not in tuple(BLOCKS):
             raise ValueError(f"there is no block {block!r}; choose one of {', '.join(BLOCKS)}")
         self.in_chans, self.num_classes, self.drop_rate = in_chans, num_classes, drop_rate
         self.num_features = self.head_hidden_size = widths[-1]

@@ -8,9 +8,16 @@ from typing import Annotated, Any
 
 from tyro.conf import Suppress
 
-from medmamba.errors import FailedError, InputError, suggest
+from medmamba.errors import FailedError, InputError, shown, suggest
+from medmamba.training.quantities import MOST, Range
 
 PRECISIONS = ("auto", "32", "bf16-mixed", "16-mixed", "64")
+_NUMBERS: Mapping[str, Range] = {  # others are checked by the recipe and `Preprocessing`
+    "channels": Range(1, 3, whole=True),
+    "seed": Range(0, 2**64 - 1, whole=True),
+    **dict.fromkeys(("workers", "save_seconds"), Range(0, MOST, whole=True)),
+    **dict.fromkeys(("devices", "nodes", "accumulate"), Range(1, MOST, whole=True)),
+}
 
 
 class TrainingError(FailedError):
@@ -99,24 +106,18 @@ class TrainConfig:
     progress: bool = True
 
     def __post_init__(self) -> None:
+        for name, numbers in _NUMBERS.items():
+            numbers.check(name, getattr(self, name))
+        if not isinstance(self.image_size, tuple | list) or len(self.image_size) != 2:
+            raise InputError(f"image size {shown(self.image_size)} is not two numbers; give height and width")
         object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
-        for name, least in {
-            "seed": 0,
-            "workers": 0,
-            "save_seconds": 0,
-            "devices": 1,
-            "nodes": 1,
-            "accumulate": 1,
-        }.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{name} {getattr(self, name)} is not possible; give {least} or more")
-        if len(self.image_size) != 2:
-            raise InputError(f"image size {self.image_size} is not two numbers; give height and width")
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise InputError(
-                f"precision {self.precision!r} is unknown; choose {known}{suggest(self.precision, PRECISIONS)}"
+                f"precision {self.precision!r} is unknown; choose {known}{suggest(str(self.precision), PRECISIONS)}"
             )
+        if not isinstance(self.model_args, Mapping):
+            raise InputError(f"model_args {shown(self.model_args)} are no arguments; give a dict of names and values")
 
     def with_options(self, options: Mapping[str, Any]) -> TrainConfig:
         """A copy with some options changed.

@@ -9,11 +9,13 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from medmamba.errors import InputError, suggest
-from medmamba.training.rules import Rule, parse_rule
+from medmamba.errors import InputError, shown, suggest
+from medmamba.training.quantities import SETTINGS, are_numbers
+from medmamba.training.rules import RULES, Rule, parse_rule
 
 OPTIMIZERS = ("adamw",)
 LARGEST, DEEPEST = 20_000, 5  # characters of a recipe file; mappings and lists in each other: those of a rule are 3
+LONGEST = 100  # characters of a single value: a number with thousands of digits is none
 SCHEDULES = ("constant", "steps", "cosine")
 
 
@@ -24,7 +26,8 @@ class Recipe:
     Attributes:
         name: Name of the recipe or of its file.
         optimizer: `adamw` (Loshchilov & Hutter 2019).
-        lr: Peak learning rate, more than 0.
+        lr: Peak learning rate, more than 0; as all numbers here finite, in the bounds of
+            `medmamba.training.quantities.SETTINGS`.
         weight_decay: AdamW's, 0 or more; not for norms, biases and what the model exempts.
         betas: AdamW's decay rates of the two moments, each in [0, 1).
         epochs: At most so many passes over the training images.
@@ -80,9 +83,25 @@ class Recipe:
         for name, options in choices.items():
             value = getattr(self, name)
             if value not in options:
-                hint = suggest(str(value), options)
-                raise InputError(f"{name} {value!r} is unknown; choose from {', '.join(options)}{hint}")
-        _check_numbers(self)
+                hint = suggest(value, options) if isinstance(value, str) else ""
+                raise InputError(f"{name} {shown(value)} is unknown; choose from {', '.join(options)}{hint}")
+        for name, numbers in SETTINGS.items():
+            numbers.check(name, getattr(self, name))
+        self._check_several()
+
+    def _check_several(self) -> None:
+        """Raise `InputError` for what is not one number and not one of some words."""
+        betas, shares, rules = self.betas, self.milestones, self.rules
+        if not isinstance(self.name, str):
+            raise InputError(f"the name of a recipe is {shown(self.name)}; expected text")
+        if not (are_numbers(betas) and len(betas) == 2 and max(betas) < 1):
+            raise InputError(f"betas {shown(betas)} are not possible; expected two numbers from 0 to below 1")
+        if not (are_numbers(shares) and all(0 < share < 1 for share in shares)):
+            raise InputError(f"milestones {shown(shares)} are not possible; expected shares of the epochs, 0 to 1")
+        if not isinstance(rules, Mapping) or not all(
+            name in RULES and isinstance(rule, RULES[name]) for name, rule in rules.items()
+        ):
+            raise InputError(f"rules {shown(rules)} are not possible; expected those of {' and '.join(RULES)}")
 
     def to_dict(self) -> dict[str, Any]:
         """The settings, as JSON takes them.
@@ -93,39 +112,6 @@ class Recipe:
         entries = asdict(self)
         late = ("mixup", "choose_from", "rules")
         return {name: value for name, value in entries.items() if name not in late or value}
-
-
-# lowest and highest value of each number, and whether the highest itself is allowed
-_RANGES: dict[str, tuple[float, float]] = {
-    "lr": (1e-12, math.inf),
-    "weight_decay": (0, math.inf),
-    "epochs": (1, math.inf),
-    "batch_size": (2, math.inf),  # a batch of one has no spread for batch normalisation
-    "gamma": (0, 1),
-    "warmup_epochs": (0, math.inf),
-    "patience": (1, math.inf),
-    "choose_from": (0, 0.999),
-    "label_smoothing": (0, 0.999),
-    "ema": (0, 0.999999),
-    "drop_path_rate": (0, 0.999),
-    "mixup": (0, 10),
-}
-
-
-def _check_numbers(recipe: Recipe) -> None:
-    for name, (low, high) in _RANGES.items():
-        value = getattr(recipe, name)
-        optional = name in ("patience", "ema", "drop_path_rate")
-        if value is None and optional:
-            continue
-        whole = name in ("epochs", "batch_size", "patience")
-        if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or not low <= value <= high:
-            kind = "a whole number" if whole else "a number"
-            raise InputError(f"{name} {value!r} is not possible; expected {kind} from {low:g} to {high:g}")
-    if len(recipe.betas) != 2 or not all(isinstance(beta, float) and 0 <= beta < 1 for beta in recipe.betas):
-        raise InputError(f"betas {recipe.betas} are not possible; expected two numbers from 0 to below 1")
-    if not all(0 < share < 1 for share in recipe.milestones):
-        raise InputError(f"milestones {recipe.milestones} are not possible; expected shares of the epochs, 0 to 1")
 
 
 def recipe_names() -> tuple[str, ...]:
@@ -167,13 +153,11 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     Raises:
         InputError: It is no YAML mapping, or a setting is unknown or impossible.
     """
-    import yaml
-
     if len(text) > LARGEST:
         raise InputError(f"the recipe {name} has {len(text)} characters; one of the package has some hundred")
     try:
         settings = _load(text)
-    except (yaml.YAMLError, ValueError) as reason:  # the second for a number with thousands of digits
+    except Exception as reason:  # its own errors, and what Python says of a value that looks like a date or a number
         where = " ".join(str(reason).split())
         raise InputError(f"the recipe {name} is not YAML ({where}); compare it with a recipe of the package") from None
     if not isinstance(settings, dict):
@@ -181,11 +165,13 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
     known = tuple(entry.name for entry in fields(Recipe) if entry.name not in ("name", "rules"))
     for key in settings:
         if key not in known:
-            raise InputError(f"the recipe {name} has an unknown setting {key!r}{suggest(str(key), known)}")
+            raise InputError(f"the recipe {name} has an unknown setting {shown(key)}{suggest(str(key), known)}")
     for key in ("betas", "milestones"):
         if key in settings:
             if not isinstance(settings[key], list):
-                raise InputError(f"the recipe {name} has {key}: {settings[key]!r}; expected a list such as [0.5, 0.75]")
+                raise InputError(
+                    f"the recipe {name} has {key}: {shown(settings[key])}; expected a list such as [0.5, 0.75]"
+                )
             settings[key] = tuple(settings[key])
     rules = {key: parse_rule(key, value) for key, value in settings.items() if isinstance(value, dict)}
     settings |= {key: rule.unsettled for key, rule in rules.items()}
@@ -193,7 +179,7 @@ def parse_recipe(text: str, *, name: str) -> Recipe:
 
 
 def _load(text: str) -> Any:
-    """Plain values of a YAML text: no object is made, no name stands twice, nothing is repeated by reference."""
+    """Plain values of a YAML text: no type is named, no name stands twice, nothing is repeated by reference."""
     import yaml
 
     class Loader(yaml.SafeLoader):
@@ -202,6 +188,11 @@ def _load(text: str) -> Any:
         def compose_node(self, parent: Any, index: Any) -> Any:
             if self.check_event(yaml.AliasEvent):  # a few lines of them may stand for more than fits into memory
                 raise yaml.YAMLError("it repeats a value by reference; write it out")
+            event = self.peek_event()
+            if event.tag is not None:
+                raise yaml.YAMLError(f"it names the type {shown(event.tag)}; write the value alone")
+            if len(getattr(event, "value", "")) > LONGEST:
+                raise yaml.YAMLError(f"it has a value of {len(event.value)} characters")
             self.depth += 1
             if self.depth > DEEPEST:
                 raise yaml.YAMLError("its lists and mappings are too deep")

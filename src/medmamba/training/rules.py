@@ -12,8 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from medmamba.errors import InputError, suggest
+from medmamba.errors import InputError, shown, suggest
 from medmamba.training.order import batch_sizes
+from medmamba.training.quantities import MOST, Range
 
 if TYPE_CHECKING:
     from medmamba.training.recipe import Recipe
@@ -34,11 +35,12 @@ class EpochsBySteps:
     most: int
 
     def __post_init__(self) -> None:
-        whole = all(type(number) is int for number in (self.steps, self.least, self.most))
-        if not whole or not (self.steps >= 1 and 1 <= self.least <= self.most):
+        numbers = (self.steps, self.least, self.most)
+        if not all(number in Range(1, MOST, whole=True) for number in numbers) or self.least > self.most:
+            steps, least, most = map(shown, numbers)
             raise InputError(
-                f"epochs by steps {self.steps!r}, least {self.least!r}, most {self.most!r} are not possible; "
-                "expected whole numbers from 1 on, least not above most"
+                f"epochs by steps {steps}, least {least}, most {most} are not possible; "
+                f"expected whole numbers from 1 to {MOST:g}, least not above most"
             )
 
     @property
@@ -69,10 +71,11 @@ class AugmentByColour:
     def __post_init__(self) -> None:
         from medmamba.data.augment import AUGMENTATIONS
 
+        known = tuple(AUGMENTATIONS)
         for name in (self.grey, self.colour):
-            if name not in AUGMENTATIONS:
-                hint = suggest(str(name), tuple(AUGMENTATIONS))
-                raise InputError(f"augment {name!r} is unknown; choose from {', '.join(AUGMENTATIONS)}{hint}")
+            if name not in known:
+                hint = suggest(name, known) if isinstance(name, str) else ""
+                raise InputError(f"augment {shown(name)} is unknown; choose from {', '.join(known)}{hint}")
 
     @property
     def unsettled(self) -> str:
@@ -95,11 +98,12 @@ def parse_rule(setting: str, entries: Mapping[str, Any]) -> Rule:
         InputError: The setting takes no rule, or the rule lacks something, has too much, or is impossible.
     """
     if setting not in RULES:
-        raise InputError(f"{setting} {dict(entries)} is not possible; only {' and '.join(RULES)} take a rule")
+        raise InputError(f"{setting} {shown(dict(entries))} is not possible; only {' and '.join(RULES)} take a rule")
     rule = RULES[setting]
     names = [entry.name for entry in fields(rule)]
-    if sorted(map(str, entries)) != sorted(names):
-        raise InputError(f"the rule of {setting} has {', '.join(map(str, entries))}; expected {', '.join(names)}")
+    if set(entries) != set(names):
+        given = ", ".join(map(str, entries)) or "nothing"
+        raise InputError(f"the rule of {setting} has {given}; expected {', '.join(names)}")
     return rule(**entries)
 
 
