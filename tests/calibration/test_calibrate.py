@@ -185,6 +185,16 @@ def test_an_operating_point_has_the_sensitivity_that_was_asked_for():
     assert decided(Task.BINARY, scores, targets).threshold == 0.5
 
 
+def test_a_temperature_at_the_end_of_what_is_tried_is_said():
+    generator = np.random.default_rng(0)
+    p = generator.uniform(0, 1, 200)
+    scores, right = np.column_stack([1 - p, p]), (generator.uniform(0, 1, 200) < p).astype(np.int64)
+    assert decided(Task.BINARY, scores, right).notes == ()
+    against = decided(Task.BINARY, scores, 1 - right)  # probabilities that point the wrong way
+    assert against.temperature == 20
+    assert "the temperature stands at 20, the highest that is tried" in against.notes[0]
+
+
 def test_f050_each_label_has_a_threshold_of_its_own():
     """Two labels whose best thresholds are 0.3 and 0.7; a scalar of 0.5 is the plain result."""
     generator = np.random.default_rng(0)

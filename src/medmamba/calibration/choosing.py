@@ -16,7 +16,7 @@ from medmamba.metrics.calibration import brier, ece, nll
 from medmamba.metrics.classification import number
 from medmamba.metrics.conformal import class_quantiles, quantile, true_class_scores
 from medmamba.metrics.operating import threshold_for_sensitivity, threshold_for_specificity, youden_threshold
-from medmamba.metrics.temperature import fit_temperature, scale
+from medmamba.metrics.temperature import HIGHEST, fit_temperature, scale
 from medmamba.tasks import Task
 
 
@@ -77,6 +77,11 @@ def choose(bundle: Bundle, scores: np.ndarray, images: ImageSet, point: Operatin
     notes: list[str] = []
     if images.groups is not None and len(set(images.groups)) < len(targets):
         notes.append("some patients have several images here, so what is promised holds less surely than for so many")
+    if temperature == HIGHEST:
+        notes.append(
+            f"the temperature stands at {HIGHEST:g}, the highest that is tried: on these images the probabilities told "
+            "hardly anything, and are nearly equal now; look at the training before you use them"
+        )
     threshold: float | tuple[float, ...] = 0.5
     if task is Task.BINARY:
         threshold = point.threshold(scaled[:, bundle.positive], targets == bundle.positive)
