@@ -215,6 +215,8 @@ def test_an_output_that_takes_nothing_is_one_sentence(tmp_path):
     assert done.stderr.splitlines()[-1] == (
         "medmamba: reading or writing failed (No space left on device); look after the disk and try again"
     )
+    done = subprocess.run(["bash", "-c", 'exec "$@" >&-', "-", *command], stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "")  # an output that was closed is wanted so
     reader, writer = os.pipe()
     os.close(reader)  # as `head` does when it has seen enough
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
@@ -236,6 +238,22 @@ def test_a_file_that_this_user_may_not_read_is_code_2(run, pictures, monkeypatch
     )
 
 
+def test_an_error_of_the_system_that_is_none_of_a_disk_keeps_its_trace(run, pictures, monkeypatch):
+    """A library that does not load, say; and what the caller prints afterwards is not lost."""
+
+    def fail(path):
+        raise OSError("libx.so: cannot open shared object file")
+
+    monkeypatch.setattr("medmamba.manifest.digest_of", fail)
+    with pytest.raises(OSError, match="cannot open shared object"):
+        main(["predict", str(run), str(pictures)])
+
+
+def test_a_name_that_no_file_can_have_is_code_2(run, capsys):
+    assert main(["predict", str(run), "x" * 300]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
 def test_a_model_that_stands_among_the_images_is_named(run, pictures, capsys):
     for arguments in ([str(pictures / "0.png"), str(run)], [str(run), str(pictures), "other/model.onnx"]):
         assert main(["predict", *arguments]) == 2
@@ -255,6 +273,19 @@ def test_a_run_that_was_stopped_is_not_taken_for_a_finished_one(run, tmp_path, m
     monkeypatch.setattr("medmamba.training.run.fit", lambda *_, **__: folder)
     assert main(["train", "phantoms:60", "--out", str(folder), *TRAIN]) == code
     assert capsys.readouterr().out == f"{folder}\n"
+
+
+def test_a_demo_whose_training_was_stopped_ends_there(run, tmp_path, monkeypatch, capsys):
+    def stopped(data, *, out, **_):
+        bundle = load_bundle(run)
+        origin = {**bundle.provenance, "ended": "stopped by Ctrl-C"}
+        replace(bundle, provenance=origin).save(out, read_weights(run))
+
+    monkeypatch.setattr("medmamba.training.run.fit", stopped)
+    assert main(["demo", "--out", str(tmp_path / "demo")]) == 1
+    assert capsys.readouterr().err.endswith(
+        f"medmamba: the demo's training was stopped by Ctrl-C; remove {tmp_path / 'demo'} and begin again\n"
+    )
 
 
 BROKEN = {

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from medmamba.bundle import load_bundle
 from medmamba.data.dataset import ImageSet
 from medmamba.data.phantoms import CLASSES
-from medmamba.errors import InputError
+from medmamba.errors import FailedError, InputError
 from medmamba.predictor import Prediction
 
 logger = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None
 
     Raises:
         InputError: The folder is not free.
+        FailedError: The training was stopped.
     """
     from medmamba.calibration import calibrate
     from medmamba.data import open_data
@@ -62,6 +64,9 @@ def run_demo(folder: Path, *, seed: int = 0, progress: Callable[[int, int], None
     run = folder / "run"
     config = TrainConfig(model=MODEL, recipe=RECIPE, image_size=IMAGE_SIZE, channels=1, seed=seed)
     fit(data, out=run, config=config, command="medmamba demo")
+    ended = str(load_bundle(run).provenance["ended"])
+    if ended.startswith("stopped"):
+        raise FailedError(f"the demo's training was {ended}; remove {folder} and begin again")
     calibrate(run, data)
     classifier = load(run)
     report = evaluate(classifier, data, out=run / "evaluation-test", progress=progress)

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 
 from medmamba.data import Dataset, open_data
-from medmamba.data.related import Seen, check_start, check_unseen, lineage, seen_by, seen_sentences, sources_of
+from medmamba.data.related import (
+    Seen,
+    check_start,
+    check_together,
+    check_unseen,
+    lineage,
+    seen_by,
+    seen_sentences,
+    sources_of,
+)
 from medmamba.errors import InputError
 
 Make = Callable[..., Path]
@@ -190,6 +199,23 @@ def test_some_of_the_images_under_the_old_name_are_refused_and_other_images_are_
     assert len(check_unseen(open_data(table), provenance(data), ["related-data"])) == 1
     elsewhere = open_data(make_folder({"a": 15, "b": 17}, "elsewhere/photos"))
     assert check_unseen(elsewhere, provenance(data), ()) == []
+    test = open_data(make_folder({"test/a": 5, "test/b": 7}, "third/photos"), classes=data.classes)
+    assert check_unseen(test, provenance(data), ()) == []  # of another place, with nothing to train on
+
+
+def test_where_the_user_gave_the_test_split_its_part_alone_is_taken(make_folder: Make) -> None:
+    data = open_data(make_folder({"train/a": 20, "train/b": 20, "test/a": 5, "test/b": 5}, "one/photos"))
+    assert data.made_splits == ("val",)
+    part = open_data(make_folder({"test/a": 5, "test/b": 5}, "two/photos"), classes=data.classes)
+    assert check_unseen(part, provenance(data), ()) == []
+
+
+def test_two_cuts_of_the_same_images_are_not_trained_on_together(make_folder: Make, tmp_path: Path) -> None:
+    data = open_data(make_folder({"a": 20, "b": 20}, "photos"))
+    other = open_data(cut_as_table(data, tmp_path / "cut.csv", 1))
+    with pytest.raises(InputError, match="cut has the image names and labels of photos in other splits"):
+        check_together([data, other], ())
+    assert len(check_together([data, other], ["related-data"])) == 1
 
 
 def test_figures_on_training_images_are_said_to_be_optimistic(make_folder: Make) -> None:
@@ -221,6 +247,10 @@ def test_arrays_sorted_by_class_are_the_same_only_with_the_same_pixels(make_npz:
     seen, unlike, like = (seen_by(provenance(each))[0] for each in (data, other, copy))
     assert seen.is_like(like)
     assert not seen.is_like(unlike)
+    earlier = replace(seen, pixels=None, whole=None)  # of a run of before they were recorded
+    assert earlier.is_same(data)
+    assert earlier.is_like(seen)
+    assert seen.is_like(earlier)
     unsorted = open_data(make_npz("busi_mixed.npz"))
     assert seen_by(provenance(unsorted))[0].pixels is None  # the order of the labels tells
 

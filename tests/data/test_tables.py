@@ -179,6 +179,13 @@ def semicolons() -> str:
     return ("file,label\n" + rows()).replace(",", ";")
 
 
+def test_lines_are_counted_as_they_stand_in_the_file(make_table: Make) -> None:
+    """Below a line for Excel and a blank one."""
+    text = "sep=,\nfile,label,split\n\n" + rows(extra=lambda row: ",train" if row else ",")
+    with pytest.raises(InputError, match="no split in 1 row: lines 4; mend them"):
+        open_data(make_table(text, FILES))
+
+
 def test_missing_files_are_listed_five_and_a_count(make_table: Make) -> None:
     path = make_table("file,label\n" + rows(), FILES[:4])
     with pytest.raises(InputError, match=r"names 8 files that cannot be found: i/4.png, .*i/8.png and 3 more"):

@@ -348,5 +348,6 @@ def test_maps_do_not_go_where_the_images_lie(run, picture, tmp_path, capsys, pla
     picture = picture.rename(tmp_path / "new" / "a.png")
     given = picture if place == "." else picture.parent
     assert explain(run, given, "--out", picture.parent / place) == 2
-    assert "where the images lie" in capsys.readouterr().err
+    said = "where the images lie" if place == "." else f"which lies in {picture.parent}, where images are looked for"
+    assert said in capsys.readouterr().err
     assert list((tmp_path / "new").iterdir()) == [picture]

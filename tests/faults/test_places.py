@@ -181,7 +181,11 @@ def test_results_do_not_go_into_the_data(
     }
     before = sorted(photos.rglob("*"))
     assert main(commands.get(verb, [verb, run, data_set, "--split", "all", *out])) == 2
-    said = "where the images lie" if verb == "explain" else f"which lies in the data {photos}; name another"
+    said = (
+        f"which lies in {photos}, where images are"
+        if verb == "explain"
+        else f"which lies in the data {photos}; name another"
+    )
     assert said in capsys.readouterr().err
     assert sorted(photos.rglob("*")) == before
 
@@ -194,6 +198,19 @@ def test_a_place_behind_a_link_in_the_data_and_opened_data(photos: Path, tmp_pat
         with pytest.raises(InputError, match="lies in the data"):
             data.check_outside(tmp_path / "far" / "class" / "run", given)
         data.check_outside(tmp_path / "far" / "run", given)
+
+
+def test_beside_given_splits_only_their_folders_are_searched(photos: Path, tmp_path: Path, model: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(photos, root / "train")
+    shutil.copytree(photos, root / "test")
+    before = data.open_data(root).fingerprint()
+    data.check_outside(root / "runs" / "first", root)
+    shutil.copytree(model, root / "runs" / "first")
+    assert data.open_data(root).fingerprint() == before
+    for place in ("train/benign/run", "test/run", "val", "Validation/run"):  # the last two would be a split
+        with pytest.raises(InputError, match="lies in the data"):
+            data.check_outside(root / place, root)
 
 
 def test_beside_a_table_or_a_data_set_known_by_name_is_as_good_as_any(

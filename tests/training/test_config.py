@@ -1,8 +1,10 @@
+import json
 import math
 import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 from medmamba.errors import InputError
@@ -56,3 +58,14 @@ def test_a_run_of_before_there_was_a_detail_can_be_resumed_and_one_with_another_
     plain, shrunk = (make_plan(Request(None, None, None, None, TrainConfig(detail=each))) for each in (None, 28))
     assert "detail" not in plain.identity("x", ("a", "b"))
     assert shrunk.identity("x", ("a", "b"))["detail"] == 28
+
+
+def test_numbers_of_numpy_are_numbers_and_sides_are_whole() -> None:
+    for seed in np.arange(2):
+        config = TrainConfig(seed=seed, image_size=(np.int64(64), np.int32(32)))
+        assert json.loads(json.dumps([config.seed, *config.image_size])) == [seed, 64, 32]
+    for size in (("a", "b"), (64.5, 64), (0, 64), (True, 64)):
+        with pytest.raises(InputError, match=r"image size .* expected a whole number from 1 to 1,048,576"):
+            TrainConfig(image_size=size)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected a whole number from 0 to 18,446,744,073,709,551,615"):
+        TrainConfig(seed=-1)

@@ -7,6 +7,7 @@ runs.
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import os
@@ -18,7 +19,7 @@ import tyro
 
 from medmamba.cli.console import LogHandler, is_first_process
 from medmamba.cli.verbs import VERBS
-from medmamba.errors import FailedError, InputError
+from medmamba.errors import FailedError, InputError, shown
 from medmamba.text import printable
 
 DESCRIPTION = """Train, evaluate and use medical image classifiers, built on MedMamba.
@@ -37,7 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setLevel(logging.INFO if is_first_process() else logging.WARNING)
     try:
         code: int = parse(arguments).run()
-        sys.stdout.flush()  # a disk that is full says so here, not when the process ends
+        if sys.stdout is not None:  # as it is where it was closed
+            sys.stdout.flush()  # a disk that is full says so here, not when the process ends
         return code
     except InputError as reason:
         return _end(str(reason), 2)
@@ -51,10 +53,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except PermissionError as reason:
         return _end(f"{_named(reason)} is not allowed for this user ({reason.strerror}); mend the permissions", 2)
     except OSError as reason:
-        _close_output()
-        return _end(f"{_named(reason)} failed ({reason.strerror or reason}); look after the disk and try again", 1)
+        if reason.errno == errno.ENAMETOOLONG:
+            return _end(f"{shown(reason.filename)} is too long for a name of a file; name another", 2)
+        if reason.errno not in _OF_DISKS:
+            raise  # something else than a disk, of which the trace tells
+        if reason.filename is None:
+            _close_output()
+        return _end(f"{_named(reason)} failed ({reason.strerror}); look after the disk and try again", 1)
     finally:
         package.removeHandler(handler)
+
+
+# that a file is gone or in the way, and that a disk is full, failed or cannot be written
+_OF_DISKS = (
+    *(errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ESTALE),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG, errno.EMFILE, errno.ENFILE),
+)
 
 
 def _end(words: str, code: int) -> int:

@@ -37,10 +37,12 @@ class Columns:
     Attributes:
         path: Where it lies.
         cells: Of each column that has a title, by this as written; all text, without blanks around it.
+        lines: Of each row, where it stands in the file, from 1; a row that spans several lines counts as one.
     """
 
     path: Path
     cells: dict[str, list[str]]
+    lines: tuple[int, ...]
 
     def named(self, name: str) -> str | None:
         """The title that is that name in any case, or None."""
@@ -88,7 +90,8 @@ class Columns:
     def without(self, title: str, cells: Collection[str]) -> Columns:
         """The same table without the rows that have one of these cells in a column."""
         left = [row for row, cell in enumerate(self.cells[title]) if cell not in set(cells)]
-        return Columns(self.path, {name: [column[row] for row in left] for name, column in self.cells.items()})
+        kept = {name: [column[row] for row in left] for name, column in self.cells.items()}
+        return Columns(self.path, kept, tuple(self.lines[row] for row in left))
 
     def refuse_rows(self, what: str, rows: list[int]) -> None:
         """Raise `InputError` if there are rows, numbered as lines, with that fault."""
@@ -121,7 +124,8 @@ def read_columns(path: Path) -> Columns:
     _refuse_rows(path, f"not {len(header)} cells", [number for number, row in body if len(row) != len(header)])
     if not body:
         raise InputError(f"{path} has a header but no rows; expected one an image")
-    return Columns(path, {title: [row[at].strip() for _, row in body] for at, title in enumerate(header) if title})
+    cells = {title: [row[at].strip() for _, row in body] for at, title in enumerate(header) if title}
+    return Columns(path, cells, tuple(number for number, _ in body))
 
 
 def _text(path: Path) -> str:

@@ -70,10 +70,16 @@ def read_folder(root: Path, *, allow: Collection[str] = (), trained: bool = Fals
     )
 
 
-def scanned_folders(root: Path) -> list[Path]:
-    """The folders at and below which `read_folder` may find images: the root, and what links in it lead to."""
-    tops = _folders_in(root)
-    return [root, *tops, *(below for top in tops if split_word(top.name) for below in _folders_in(top))]
+def is_searched(root: Path, place: Path) -> bool:
+    """Whether `read_folder` looks for images at a place, or would if there were a folder."""
+    given = _split_folders(root)
+    tops = list(given.values()) or [root]
+    folders = [*tops, *(below for top in tops for below in _folders_in(top))]  # these may be links
+    place, home = place.resolve(), root.resolve()
+    if any(place.is_relative_to(folder.resolve()) for folder in folders):
+        return True
+    below = place.relative_to(home).parts if given and place.is_relative_to(home) else ()
+    return bool(below) and split_word(below[0]) is not None  # a split that is not there yet
 
 
 def _class_of(folder: Path) -> str:

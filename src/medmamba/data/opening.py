@@ -90,10 +90,7 @@ def check_outside(out: str | os.PathLike[str], data: Dataset | str | os.PathLike
         InputError: It lies in the data.
     """
     root = data.folder if isinstance(data, Dataset) else _scanned(os.fspath(data))
-    if root is None:
-        return
-    place = Path(out).resolve()
-    if any(place.is_relative_to(folder.resolve()) for folder in folders.scanned_folders(root)):
+    if root is not None and folders.is_searched(root, Path(out)):
         raise InputError(f"the results would go to {out}, which lies in the data {root}; name another place with --out")
 
 
@@ -106,7 +103,7 @@ def _is_array(text: str) -> bool:
 def _scanned(text: str) -> Path | None:
     """The folder of class folders that a text means, whose images are looked for; None for anything else."""
     path = Path(text)
-    if _is_array(text) or not path.is_dir() or any((path / name).is_file() for name in tables.FOLDER_TABLES):
+    if _is_array(text) or not os.path.isdir(path) or any((path / name).is_file() for name in tables.FOLDER_TABLES):
         return None
     return path
 

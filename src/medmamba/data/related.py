@@ -29,7 +29,7 @@ class Seen:
         name: Of the data set.
         fingerprint: As `Dataset.fingerprint` gives it; None where it was not recorded.
         sources: Collections that its images come from.
-        cut: Whether its splits were made by us.
+        cut: Whether its test split was made by us.
         content: As `content` gives it; None where it was not recorded.
         whole: As `whole` gives it; None for arrays, or where it was not recorded.
         pixels: As `pixels` gives it; None where names or labels tell enough, or where it was not recorded.
@@ -46,13 +46,13 @@ class Seen:
     def is_same(self, data: Dataset) -> bool:
         """Whether it has the training and validation images of a data set, and so none of its test images."""
         named = self.fingerprint == data.fingerprint() or self.content == content(data)
-        return named and self.pixels == pixels(data)
+        return named and (self.pixels is None or self.pixels == pixels(data))
 
     def is_like(self, other: Seen) -> bool:
         """Whether both have the same training and validation images, as far as was recorded."""
         pairs = ((self.fingerprint, other.fingerprint), (self.content, other.content))
         named = any(mine is not None and mine == theirs for mine, theirs in pairs)
-        return named and self.pixels == other.pixels
+        return named and (self.pixels == other.pixels or None in (self.pixels, other.pixels))
 
 
 def sources_of(data: Dataset) -> tuple[str, ...]:
@@ -114,7 +114,7 @@ def _seen(data: Dataset) -> Seen:
         name=data.name,
         fingerprint=data.fingerprint(),
         sources=sources_of(data),
-        cut=bool(data.made_splits),
+        cut="test" in data.made_splits,
         content=content(data),
         whole=whole(data),
         pixels=pixels(data),
@@ -132,7 +132,8 @@ def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[st
         What was allowed, in sentences.
 
     Raises:
-        InputError: One is given twice, two have the same name, or two come from one collection and that is not allowed.
+        InputError: One is given twice, two have the same name, or two come from one collection or have the same images,
+            and that is not allowed.
     """
     told = []
     for place, data in enumerate(sets):
@@ -151,14 +152,20 @@ def check_together(sets: Sequence[Dataset], allowed: Collection[str]) -> list[st
                     "trained on what the other keeps for validation or test; give one of the two"
                 )
                 told.append(settle_fault(FAULT, sentence, allowed))
+            elif _has_all_of(data, seen):
+                sentence = (
+                    f"{data.name} has the image names and labels of {other.name} in other splits, so one is trained on "
+                    "what the other keeps for validation or test; give one of the two"
+                )
+                told.append(settle_fault(FAULT, sentence, allowed))
     return told
 
 
 def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str]) -> list[str]:
     """Refuse to go on training a model that may have seen the test images of its new data.
 
-    The same images in other splits are refused too, and data of the name of some that the start's run cut by itself,
-    whether the catalogue knows them or not.
+    The same images in other splits are refused too, and data of the same name that both runs cut by themselves, whether
+    the catalogue knows them or not.
 
     Args:
         data: The new data.
@@ -174,7 +181,7 @@ def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str])
     told = []
     for each in before:
         shared = _shared(data, each)
-        named = each.name == data.name and each.cut
+        named = each.name == data.name and each.cut and bool(data.made_splits)
         if (shared or named or _has_all_of(data, each)) and not each.is_same(data):
             advice = "start from a model of other images, or of this data with these splits"
             told.append(settle_fault(FAULT, _sentence(data, each, shared, "the start") + advice, allowed))
@@ -184,8 +191,9 @@ def check_start(data: Dataset, before: Sequence[Seen], allowed: Collection[str])
 def check_unseen(data: Dataset, provenance: Mapping[str, Any], allowed: Collection[str]) -> list[str]:
     """Refuse to evaluate a model on images that it may have been trained on under another name or in other splits.
 
-    Data of the name of some that the run cut by itself must have those splits. Where data come without splits, their
-    name alone refuses nothing: `medmamba.predictor.opening` asks for the same images before it tests on a cut of ours.
+    Data of the name of some that the run cut by itself must have those splits, if they hold training or validation
+    images at all. Where data come without splits, their name alone refuses nothing: `medmamba.predictor.opening` asks
+    for the same images before it tests on a cut of ours.
 
     Args:
         data: What is to be evaluated on, opened with the model's classes.
@@ -201,7 +209,8 @@ def check_unseen(data: Dataset, provenance: Mapping[str, Any], allowed: Collecti
     told = []
     for each in seen_by(provenance):
         shared = _shared(data, each)
-        named = each.name == data.name and each.cut and not data.made_splits
+        whole_set = not data.made_splits and not data.splits.keys().isdisjoint(("train", "val"))
+        named = each.name == data.name and each.cut and whole_set
         if (shared or named or _has_all_of(data, each)) and not each.is_same(data):
             advice = "evaluate it on other data, or on that data with the same splits"
             if each.cut:

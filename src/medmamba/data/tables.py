@@ -58,7 +58,7 @@ def read_table(
             rows = [row for row, cell in enumerate(table.cells[title]) if not cell]
             sentence = (
                 f"{path} has no {part} in {counted(len(rows), 'row')}: "
-                f"lines {few([str(row + 2) for row in rows])}; mend them"
+                f"lines {few([str(table.lines[row]) for row in rows])}; mend them"
             )
             raise RowsError(sentence, [table.cells[file][row] for row in rows])
     files, notes = locate(path, table.cells[file])

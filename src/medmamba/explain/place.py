@@ -37,10 +37,14 @@ def check_apart(out: Path, given: Sequence[str | os.PathLike[str]], found: Seque
     place = out.resolve()
     homes = {path.parent for path in found if path.is_file()}
     searched = [Path(each) for each in given if Path(each).is_dir()]
-    if place in {home.resolve() for home in homes} or any(place.is_relative_to(each.resolve()) for each in searched):
+    where = "where the images lie" if place in {home.resolve() for home in homes} else ""
+    for each in searched:
+        if not where and place.is_relative_to(each.resolve()):
+            where = f"which lies in {each}, where images are looked for"
+    if where:
         raise InputError(
-            f"the maps would go to {out}, where the images lie, and be taken for images the next time; name another "
-            "folder with --out"
+            f"the maps would go to {out}, {where}, and be taken for images the next time; name another folder with "
+            "--out"
         )
 
 

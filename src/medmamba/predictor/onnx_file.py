@@ -111,7 +111,7 @@ def check_record(path: Path, content: bytes) -> None:
     entries = read_json(record)
     try:
         expected = entries["sha256"]
-    except (ValueError, KeyError, TypeError) as reason:
+    except (KeyError, TypeError) as reason:
         raise InputError(f"{record} is damaged ({one_line(reason)}); copy it again or export again") from None
     if hashlib.sha256(content).hexdigest() != expected:
         raise InputError(f"{path} is not the file of which {record.name} tells: copy both again or export again")

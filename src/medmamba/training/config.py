@@ -12,6 +12,7 @@ from medmamba.errors import FailedError, InputError, shown, suggest
 from medmamba.training.quantities import MOST, Range
 
 PRECISIONS = ("auto", "32", "bf16-mixed", "16-mixed", "64")
+_SIDE = Range(1, 2**20, whole=True)
 _NUMBERS: Mapping[str, Range] = {  # others are checked by the recipe and `Preprocessing`
     "channels": Range(1, 3, whole=True),
     "seed": Range(0, 2**64 - 1, whole=True),
@@ -108,9 +109,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name, numbers in _NUMBERS.items():
             numbers.check(name, getattr(self, name))
+            object.__setattr__(self, name, int(getattr(self, name)))  # JSON has no numbers of NumPy
         if not isinstance(self.image_size, tuple | list) or len(self.image_size) != 2:
             raise InputError(f"image size {shown(self.image_size)} is not two numbers; give height and width")
-        object.__setattr__(self, "image_size", tuple(self.image_size))  # JSON has lists only
+        for side in self.image_size:
+            _SIDE.check("image size", side)
+        object.__setattr__(self, "image_size", tuple(map(int, self.image_size)))
         if self.precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise InputError(

@@ -71,7 +71,7 @@ def pretrain(
     with quiet(), determinism_restored(), run_log() as log:
         spec = None if any(isinstance(each, Dataset) for each in data) else tuple(map(absolute, data))  # type: ignore[arg-type]
         plan = make_plan(Request(spec, None, None, None, settings, tuple(allow)))
-        for each in data:
+        for each in () if resume else data:
             check_outside(out, each)
         opened = [
             each if isinstance(each, Dataset) else open_data(each, seed=settings.seed, allow=allow) for each in data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 from medmamba.errors import InputError, shown
@@ -30,16 +31,17 @@ class Range:
     def __contains__(self, value: Any) -> bool:
         if value is None:
             return self.optional
-        kinds = int if self.whole else int | float
-        return isinstance(value, kinds) and not isinstance(value, bool) and bool(self.low <= value <= self.high)
+        kind = Integral if self.whole else Real  # those of NumPy too
+        is_number = isinstance(value, kind) and not isinstance(value, bool)
+        return is_number and bool(self.low <= value <= self.high)
 
     def check(self, name: str, value: Any) -> None:
         """Raise `InputError` unless the value of a setting is in the range."""
         if value not in self:
-            kind = "a whole number" if self.whole else "a number"
-            raise InputError(
-                f"{name} {shown(value)} is not possible; expected {kind} from {self.low:g} to {self.high:g}"
-            )
+            wanted = f"a number from {self.low:g} to {self.high:g}"
+            if self.whole:
+                wanted = f"a whole number from {int(self.low):,} to {int(self.high):,}"
+            raise InputError(f"{name} {shown(value)} is not possible; expected {wanted}")
 
 
 SETTINGS: Mapping[str, Range] = {  # of a recipe

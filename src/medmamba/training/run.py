@@ -85,7 +85,8 @@ def fit(
     request = Request(spec, task, positive, group_column, settings, tuple(allow), tuple(label_columns))
     with quiet(), determinism_restored(), run_log() as log:
         plan = make_plan(request)
-        check_outside(out, data)
+        if not resume:  # which is to go on wherever it lies
+            check_outside(out, data)
         if not isinstance(data, Dataset):
             data = open_data(
                 data,
