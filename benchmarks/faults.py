@@ -63,12 +63,17 @@ FAULTS = {
         kinds.kill, 100, "SIGKILL at a random moment, one in four once more while it is resumed", f"Nothing. {GOES_ON}"
     ),
     "terminate": Fault(
-        kinds.terminate, 20, "SIGTERM at a random moment", f"The run ends after the step in hand and says so. {GOES_ON}"
+        kinds.terminate,
+        20,
+        "SIGTERM at a random moment",
+        f"The run ends after the step in hand and says so, exit code 1. {GOES_ON}",
     ),
     "short-grace": Fault(
         kinds.short_grace, 10, "SIGTERM, and SIGKILL within half a second", f"Perhaps nothing. {GOES_ON}"
     ),
-    "interrupt": Fault(kinds.interrupt, 20, "Ctrl-C at a random moment", f"The run ends and says so. {GOES_ON}"),
+    "interrupt": Fault(
+        kinds.interrupt, 20, "Ctrl-C at a random moment", f"The run ends and says so, exit code 1. {GOES_ON}"
+    ),
     "reading": Fault(
         kinds.read_by_others,
         3,
