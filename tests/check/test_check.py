@@ -280,7 +280,8 @@ def test_a_wrong_request_is_no_finding_and_leaves_nothing(make_set: Callable[...
     root, out = make_set(), tmp_path / "out"
     for options in (["--task", "bogus"], ["--group-column", "nurse"], ["--window", "wide"], ["--allow", "dust"]):
         assert main(["check", str(root), "--out", str(out), *options]) == 2
-    assert main(["check", str(root), "--out", str(root / "mine")]) == 2
+    for place in ("train/mine", "test", "val/mine"):  # where images are looked for
+        assert main(["check", str(root), "--out", str(root / place)]) == 2
     assert not out.exists()
     assert sorted(path.name for path in root.iterdir()) == ["test", "train", "val"]
 

@@ -77,7 +77,7 @@ class Check:
         return 1 if report.wrong else 0
 
     def _folder(self) -> Path:
-        """Where the report goes: a folder that is ours or new, can be written to, and is not in the data."""
+        """Where the report goes: a folder that is ours or new, can be written to, and is not searched for images."""
         from medmamba.data.opening import check_outside
 
         place = Path(self.data)
