@@ -6,6 +6,7 @@ import contextlib
 import errno
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,6 +29,7 @@ from medmamba.training import TrainConfig, TrainingError, fit
 from medmamba.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from medmamba.training.failures import failures_explained
 from medmamba.training.folder import LOG, run_log
+from medmamba.training.lightning_trainer import said_once
 from medmamba.training.module import Trainee
 
 Fit = Callable[..., Path]
@@ -332,3 +334,24 @@ def test_a_loss_that_is_not_finite_says_what_to_do(short_fit: Fit) -> None:
 
 def test_options_of_before_are_read(tmp_path: Path) -> None:
     assert TrainConfig(**{"seed": 3}).halve is False
+
+
+def test_of_several_readers_that_are_killed_torch_says_so_once() -> None:
+    """By an exception in whatever is done at that moment: the second must not meet what deals with the first."""
+
+    def fail(number: int, frame: object) -> None:
+        raise RuntimeError("DataLoader worker (pid 1) is killed by signal: Terminated.")
+
+    with said_once():
+        pass  # torch's own is there from here on
+    before = signal.getsignal(signal.SIGCHLD)
+    try:
+        signal.signal(signal.SIGCHLD, fail)
+        for _ in range(2):  # each run anew
+            with said_once():
+                with pytest.raises(RuntimeError, match="is killed by signal"):
+                    signal.raise_signal(signal.SIGCHLD)
+                signal.raise_signal(signal.SIGCHLD)
+            assert signal.getsignal(signal.SIGCHLD) is fail
+    finally:
+        signal.signal(signal.SIGCHLD, before)

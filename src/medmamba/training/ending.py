@@ -12,7 +12,7 @@ from medmamba.training.config import DivergedError, TrainConfig, TrainingError
 from medmamba.training.failures import failures_explained
 from medmamba.training.history import Epoch, best_of
 from medmamba.training.keeper import Keeper
-from medmamba.training.lightning_trainer import run_trainer
+from medmamba.training.lightning_trainer import run_trainer, said_once
 from medmamba.training.limits import limits_explained
 from medmamba.training.module import Trainee
 from medmamba.training.preparation import Prepared
@@ -22,6 +22,7 @@ from medmamba.training.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 
+@said_once()
 def conclude(trainer: Trainer, made: Prepared, keeper: Keeper, config: TrainConfig) -> Path:
     """Train, and leave the folder complete whatever ended the run.
 

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ import torch.distributed as dist
 from lightning import LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
+from torch.utils.data._utils import signal_handling
 
 from medmamba.training.config import TrainConfig
 from medmamba.training.failures import told_to_end
@@ -123,6 +125,36 @@ def run_trainer(trainer: Trainer, module: LightningModule, train: Any, val: Any)
     finally:
         if main:
             signal.signal(signal.SIGINT, handler)
+
+
+@contextmanager
+def said_once() -> Iterator[None]:
+    """Inside the block torch says once that a process which reads images was killed, not again for each further one.
+
+    It raises wherever this process is when it hears of it (SIGCHLD). Where a whole job is told to end, such processes
+    end one after the other, also while the first is being dealt with and the run is made ready to go on.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield
+        return
+    signal_handling._set_SIGCHLD_handler()  # torch does so with its first loader of the process, and never again
+    handler, said = signal.getsignal(signal.SIGCHLD), False
+
+    def hear(number: int, frame: FrameType | None) -> None:
+        nonlocal said
+        if said or not callable(handler):
+            return
+        try:
+            handler(number, frame)
+        except RuntimeError:
+            said = True
+            raise
+
+    signal.signal(signal.SIGCHLD, hear)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGCHLD, handler)
 
 
 @contextmanager
